@@ -1,0 +1,213 @@
+"""Settings: one frozen model per stage, with unit and range of each field.
+
+Only the cell diameter must be given; fps and um per px come from the recording where it knows them.
+Time constants are in seconds; a stage never sees more than its own model.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamscope.errors import ConfigError
+
+# Decay time constant of a 1-photon population trace, s. Literature half-decays, lengthened because bursts and
+# background make effective decays 1.5 to 3 times longer (Chen 2013; Dana 2019; Janelia jGCaMP8 table).
+INDICATOR_DECAY_S = {
+    "GCaMP6f": 0.6,
+    "GCaMP6m": 0.8,
+    "GCaMP6s": 1.4,
+    "jGCaMP7f": 0.6,
+    "jGCaMP7s": 1.5,
+    "jGCaMP8f": 0.25,
+    "jGCaMP8m": 0.35,
+    "jGCaMP8s": 0.7,
+}
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MotionConfig(Settings):
+    """Registration of each frame to a running, anchored template."""
+
+    max_shift_px: float = Field(20.0, gt=0, le=200, description="largest shift that is searched for, px")
+    template_s: float = Field(10.0, gt=0, description="memory of the running template, s")
+    half_above_px: int = Field(320, ge=64, description="fields wider than this are registered at half size, px")
+
+
+class BackgroundConfig(Settings):
+    """Ring model of the fluctuating background (Zhou et al. 2018) and the static background b0."""
+
+    ring_radius: float = Field(1.75, ge=1.2, le=4, description="inner ring radius, cell diameters")
+    history_s: float = Field(60.0, gt=5, description="span of the frames that the ring and b0 are fitted on, s")
+    n_frames: int = Field(500, ge=50, description="number of frames kept of that span")
+    refresh_s: float = Field(10.0, gt=0.5, description="time between two refreshes of ring and b0, s")
+
+
+class DetectConfig(Settings):
+    """Search for new cells in the residual."""
+
+    block_s: float = Field(1.25, gt=0.1, le=10, description="the residual is searched once in this time, s")
+    buffer_s: float = Field(10.0, gt=1, description="span of the frames a candidate is fitted on, s")
+    filter_s: float = Field(0.3, gt=0, description="time constant of the score's filter, s")
+    threshold: float = Field(6.5, gt=1, description="score of a candidate, noise units")
+    max_births_per_block: int = Field(20, ge=1, description="new components in one block")
+
+
+class ShapesConfig(Settings):
+    """Refinement of footprints from sufficient statistics."""
+
+    memory_s: float = Field(120.0, gt=1, description="memory of the statistics, s")
+
+
+class DeconvolveConfig(Settings):
+    """Denoising and events (OASIS; Friedrich et al. 2017)."""
+
+    decay_s: float | None = Field(None, gt=0.02, le=10, description="decay of the indicator, s; None: by its name")
+    min_event_sn: float = Field(1.5, ge=0, le=10, description="smallest event, noise units")
+    lag: int = Field(2, ge=0, le=10, description="delay of the better estimate, frames")
+
+
+class RefitConfig(Settings):
+    """The offline refit at the end of a session."""
+
+    chunk_frames: int = Field(500, ge=50, description="frames in memory at once")
+    min_peak_sn: float = Field(10.0, ge=0, description="accepted: denoised peak over noise at least this")
+
+
+class WireConfig(Settings):
+    """The sockets."""
+
+    bind: str = Field("127.0.0.1:5570", description="host:port of the data plane; control +1, latest +2; port 0: free ones")
+    status_hz: float = Field(4.0, gt=0, le=50, description="status messages a second")
+
+
+class SessionConfig(Settings):
+    """Everything a session is run with. Stored beside its results."""
+
+    cell_diameter: str = Field("13um", description="cell diameter: a number with um or px, e.g. 13um, 8px")
+    fps: float | None = Field(None, gt=0, le=1000, description="frame rate, overrides the recording's, Hz")
+    um_per_px: float | None = Field(None, gt=0, le=50, description="pixel size, overrides the recording's, um")
+    indicator: str = Field("GCaMP6f", description="calcium indicator: " + ", ".join(INDICATOR_DECAY_S))
+    subject: str = Field("subject", min_length=1, max_length=100, description="name of the animal")
+    out: str = Field("StreamScope", description="folder that holds the sessions")
+    motion: MotionConfig = MotionConfig()
+    background: BackgroundConfig = BackgroundConfig()
+    detect: DetectConfig = DetectConfig()
+    shapes: ShapesConfig = ShapesConfig()
+    deconvolve: DeconvolveConfig = DeconvolveConfig()
+    refit: RefitConfig = RefitConfig()
+    wire: WireConfig = WireConfig()
+
+
+class EngineConfig(Settings):
+    """What core and offline need: the stage settings, with everything resolved to pixels and frames."""
+
+    cell_diameter_px: float = Field(gt=2, description="cell diameter, px")
+    fps: float = Field(gt=0, description="frame rate, Hz")
+    decay_s: float = Field(gt=0, description="decay of the indicator, s")
+    um_per_px: float | None = None
+    motion: MotionConfig = MotionConfig()
+    background: BackgroundConfig = BackgroundConfig()
+    detect: DetectConfig = DetectConfig()
+    shapes: ShapesConfig = ShapesConfig()
+    deconvolve: DeconvolveConfig = DeconvolveConfig()
+    refit: RefitConfig = RefitConfig()
+
+    @property
+    def g(self) -> float:
+        """Return the AR(1) coefficient, exp(-1 / (fps decay))."""
+        return math.exp(-1.0 / (self.fps * self.decay_s))
+
+    def frames(self, seconds: float) -> int:
+        """Return a duration in frames, at least 1."""
+        return max(1, round(seconds * self.fps))
+
+
+def engine_config(
+    config: SessionConfig, shape: tuple[int, int], fps: float | None, um_per_px: float | None
+) -> EngineConfig:
+    """Return the settings of the engine for a recording of `shape`, or say what is missing.
+
+    Parameters
+    ----------
+    config : SessionConfig
+        What the user gave.
+    shape : tuple of int
+        (H, W) of the frames, px.
+    fps, um_per_px : float or None
+        What the recording says of itself; the user's values win.
+
+    Raises
+    ------
+    ConfigError
+        If the frame rate or pixel size is not known, or the diameter makes no sense for the frame.
+    """
+    fps = config.fps or fps
+    if fps is None:
+        raise ConfigError("the recording does not say its frame rate: give it with --fps, e.g. --fps 20")
+    um_per_px = config.um_per_px or um_per_px
+    return EngineConfig(
+        cell_diameter_px=diameter_px(config.cell_diameter, shape, um_per_px),
+        fps=fps,
+        decay_s=config.deconvolve.decay_s or decay_of(config.indicator),
+        um_per_px=um_per_px,
+        **{name: getattr(config, name) for name in _ENGINE_PARTS},
+    )
+
+
+_ENGINE_PARTS = ("motion", "background", "detect", "shapes", "deconvolve", "refit")
+
+
+def decay_of(indicator: str) -> float:
+    """Return the decay of an indicator by its name, s."""
+    for name, decay_s in INDICATOR_DECAY_S.items():
+        if name.lower() == indicator.lower():
+            return decay_s
+    known = ", ".join(INDICATOR_DECAY_S)
+    raise ConfigError(
+        f"indicator {indicator!r} is not known (known: {known}); name one of these, or set decay_s in [deconvolve]"
+    )
+
+
+def diameter_px(text: str, shape: tuple[int, int], um_per_px: float | None) -> float:
+    """Return the cell diameter in px from text such as 13um or 8px."""
+    value, unit = _split_number(text)
+    if unit in ("um", "µm", "μm"):
+        if um_per_px is None:
+            raise ConfigError(
+                f"cell diameter {text} is in um, but the recording does not say its pixel size: "
+                "give --um-per-px (Miniscope V4: 1.65), or the diameter in px, e.g. --cell-diameter 8px"
+            )
+        px = value / um_per_px
+    elif unit == "px":
+        px = value
+    else:
+        raise ConfigError(f"cell diameter {text!r} is not a number with um or px; write e.g. 13um or 8px")
+    largest = min(shape) / 4
+    if not 4 <= px <= largest:
+        raise ConfigError(
+            f"cell diameter {text} is {px:.1f} px, but frames of {shape[0]}x{shape[1]} px need one between "
+            f"4 and {largest:.0f} px; check --cell-diameter and --um-per-px"
+        )
+    return px
+
+
+def _split_number(text: str) -> tuple[float, str]:
+    stripped = text.strip()
+    digits = stripped.rstrip("umpxµμ ")
+    try:
+        return float(digits), stripped[len(digits) :].strip()
+    except ValueError:
+        return math.nan, ""
+
+
+def as_toml_dict(config: SessionConfig) -> dict[str, Any]:
+    """Return the settings as plain values, for files and messages."""
+    return config.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,1 @@
+"""Compiled loops: arrays and scalars in, given arrays filled, the GIL released."""

@@ -1,0 +1,1 @@
+"""After the session: refit, export, quality control."""

@@ -1,0 +1,1 @@
+"""One session: threads, queues, sockets and the state machine that holds them together."""

@@ -1,0 +1,1 @@
+"""For tests and tools: simulated recordings, naive twins of the kernels, stage checks."""

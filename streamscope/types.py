@@ -1,0 +1,237 @@
+"""Values that travel between the floors. Frozen; arrays are read-only by contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float32]
+DoubleArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.int32]
+LongArray: TypeAlias = NDArray[np.int64]
+IdArray: TypeAlias = NDArray[np.uint32]
+ByteArray: TypeAlias = NDArray[np.uint8]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+# Bits of FrameResult.flags, as on the wire.
+FLAG_BAD_MOTION = 1  # registration not trusted: last good shift used, frame kept out of learning
+FLAG_LATE = 2  # the result left later than one frame period after the frame was due
+FLAG_NO_DETECTION = 4  # overload: the learner did not search this frame for new cells
+FLAG_NO_LEARNING = 8  # overload: the learner did not see this frame
+FLAG_BIG_MOTION = 16  # shift larger than one cell diameter
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture as it came from the source."""
+
+    index: int  # position in the recording, contiguous from 0
+    image: NDArray[Any]  # (H, W) uint8
+    t_capture_ns: int  # monotonic; in paced replay the moment at which the frame was due
+    time_s: float = 0.0  # recorded time since the first frame, s
+    gap: int = 0  # frames missing before this one
+    hw: int | None = None  # hardware counter
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Where the reference content is seen in a frame: (y, x) is seen at (y + dy, x + dx)."""
+
+    dy: float = 0.0  # px
+    dx: float = 0.0  # px
+    quality: float = 1.0  # correlation with the template, -1..1
+    ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """Everything that is known of one frame when its traces leave. Arrays have one value per component."""
+
+    index: int
+    epoch: int
+    t_capture_ns: int
+    t_result_ns: int
+    shift: Shift
+    ids: IdArray
+    y: FloatArray  # signed, demixed, sn units
+    c: FloatArray  # denoised, causal
+    s: FloatArray  # events, causal
+    c_lag: FloatArray  # denoised value for frame index - lag
+    s_lag: FloatArray
+    lag: int = 2
+    flags: int = 0
+    gap: int = 0
+    hw: int | None = None
+    time_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The delayed values that no later frame can carry: the last `lag` frames, given out at drain."""
+
+    first_frame: int
+    ids: IdArray
+    c_lag: FloatArray  # (n <= lag, K)
+    s_lag: FloatArray  # (n <= lag, K)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprints:
+    """Sparse footprints, column by column; pixels are flattened in C order, p = y * width + x."""
+
+    shape: tuple[int, int]  # (H, W)
+    indptr: LongArray  # (K + 1,)
+    pixels: IntArray  # (nnz,)
+    weights: FloatArray  # (nnz,)
+
+    @property
+    def n(self) -> int:
+        """Return the number of components."""
+        return len(self.indptr) - 1
+
+    def column(self, k: int) -> tuple[IntArray, FloatArray]:
+        """Return the pixels and weights of component `k`."""
+        part = slice(int(self.indptr[k]), int(self.indptr[k + 1]))
+        return self.pixels[part], self.weights[part]
+
+    def dense(self) -> FloatArray:
+        """Return A as (H, W, K) float32, each footprint scaled to a maximum of 1."""
+        out = np.zeros((self.shape[0] * self.shape[1], self.n), np.float32)
+        for k in range(self.n):
+            pixels, weights = self.column(k)
+            if len(weights):
+                out[pixels, k] = weights / max(float(weights.max()), 1e-12)
+        return out.reshape(*self.shape, self.n)
+
+    @staticmethod
+    def from_columns(
+        shape: tuple[int, int], columns: list[tuple[IntArray, FloatArray]]
+    ) -> Footprints:
+        """Return footprints made of (pixels, weights) pairs."""
+        lengths = [len(p) for p, _ in columns]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        empty = not columns
+        pixels = np.zeros(0, np.int32) if empty else np.concatenate([p for p, _ in columns]).astype(np.int32)
+        weights = (
+            np.zeros(0, np.float32) if empty else np.concatenate([w for _, w in columns]).astype(np.float32)
+        )
+        return Footprints(shape, indptr, pixels, weights)
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentEvent:
+    """One change in the life of a component; ids are never reused."""
+
+    kind: str  # born, confirmed, merged, retired, rescaled
+    id: int
+    frame: int  # first frame whose traces follow this change
+    into: int | None = None  # merged: the id that lives on
+    factor: float | None = None  # rescaled
+    y: float | None = None  # centre, px of the reference frame
+    x: float | None = None
+    snr: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MovieInfo:
+    """What is known of a recording before its first frame is read."""
+
+    source: str  # as the user named it
+    files: tuple[Path, ...]
+    shape: tuple[int, int]  # (H, W)
+    n_frames: int
+    fps: float | None  # None: the recording does not say, the user must
+    um_per_px: float | None = None
+    device: str = "Miniscope"
+    warnings: tuple[str, ...] = ()  # repairs and doubts, each one sentence
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Movie(Protocol):
+    """A recording whose frames can be read again, in any order."""
+
+    @property
+    def info(self) -> MovieInfo:
+        """Return what is known of the recording."""
+
+    @property
+    def times_s(self) -> DoubleArray:
+        """Return the recorded time of each frame since the first, (T,), s."""
+
+    @property
+    def gap(self) -> IntArray:
+        """Return the number of frames missing before each frame, (T,)."""
+
+    @property
+    def hw(self) -> LongArray | None:
+        """Return the hardware counter of each frame, (T,), if there is one."""
+
+    def read(self, start: int, stop: int) -> ByteArray:
+        """Return frames start..stop as (n, H, W) uint8."""
+
+    def close(self) -> None:
+        """Release files."""
+
+
+class Source(Protocol):
+    """A camera, or a recording played again: yields frames, never waits for anybody but the clock."""
+
+    @property
+    def info(self) -> MovieInfo:
+        """Return what is known of the stream."""
+
+    def frames(self, stopped: Callable[[], bool]) -> Iterator[Frame]:
+        """Yield frames until the end or until `stopped()` is true."""
+
+    def close(self) -> None:
+        """Release the camera or file."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefitResult:
+    """What the offline refit found. K components, T frames; arrays in the order of `ids`."""
+
+    footprints: Footprints
+    ids: IdArray  # (K,) the live id where there was one, new numbers above all live ids otherwise
+    C: FloatArray  # (K, T) denoised, a.u. (demixed)
+    S: FloatArray  # (K, T) events
+    C_raw: FloatArray  # (K, T) signed projection
+    sn: FloatArray  # (K,) noise of C_raw
+    g: FloatArray  # (K, 2) AR coefficients (second is 0 for AR(1))
+    snr: FloatArray  # (K,) peak of C over sn
+    status: tuple[str, ...]  # accepted, rejected
+    reasons: tuple[str, ...]  # why, one sentence each
+    shifts: FloatArray  # (T, 2) dy, dx
+    quality: FloatArray  # (T,)
+    b0: FloatArray  # (H, W) static background
+    mean_image: FloatArray  # (H, W)
+    correlation_image: FloatArray  # (H, W) local correlations of the background-free movie
+    notes: Mapping[str, Any] = field(default_factory=dict)  # seconds by stage, counts
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the session stands, published on status/ and shown in the terminal."""
+
+    state: str
+    frame: int  # last frame published, -1 before the first
+    n_frames: int | None  # expected, None when live
+    fps: float
+    age_p50_ms: float
+    age_p99_ms: float
+    queue: int
+    lost: int
+    late: int
+    cells: int
+    provisional: int
+    epoch: int
+    shift_px: tuple[float, float]
+    shed: str = ""
+    message: str = ""
