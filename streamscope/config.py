@@ -38,14 +38,18 @@ class MotionConfig(Settings):
 
     max_shift_px: float = Field(20.0, gt=0, le=200, description="largest shift that is searched for, px")
     template_s: float = Field(10.0, gt=0, description="memory of the running template, s")
-    half_above_px: int = Field(320, ge=64, description="fields wider than this are registered at half size, px")
+    half_above_px: int = Field(
+        320, ge=64, description="fields wider than this are registered at half size, px"
+    )
 
 
 class BackgroundConfig(Settings):
     """Ring model of the fluctuating background (Zhou et al. 2018) and the static background b0."""
 
     ring_radius: float = Field(1.75, ge=1.2, le=4, description="inner ring radius, cell diameters")
-    history_s: float = Field(60.0, gt=5, description="span of the frames that the ring and b0 are fitted on, s")
+    history_s: float = Field(
+        60.0, gt=5, description="span of the frames that the ring and b0 are fitted on, s"
+    )
     n_frames: int = Field(500, ge=50, description="number of frames kept of that span")
     refresh_s: float = Field(10.0, gt=0.5, description="time between two refreshes of ring and b0, s")
 
@@ -69,7 +73,9 @@ class ShapesConfig(Settings):
 class DeconvolveConfig(Settings):
     """Denoising and events (OASIS; Friedrich et al. 2017)."""
 
-    decay_s: float | None = Field(None, gt=0.02, le=10, description="decay of the indicator, s; None: by its name")
+    decay_s: float | None = Field(
+        None, gt=0.02, le=10, description="decay of the indicator, s; None: by its name"
+    )
     min_event_sn: float = Field(1.5, ge=0, le=10, description="smallest event, noise units")
     lag: int = Field(2, ge=0, le=10, description="delay of the better estimate, frames")
 
@@ -84,7 +90,9 @@ class RefitConfig(Settings):
 class WireConfig(Settings):
     """The sockets."""
 
-    bind: str = Field("127.0.0.1:5570", description="host:port of the data plane; control +1, latest +2; port 0: free ones")
+    bind: str = Field(
+        "127.0.0.1:5570", description="host:port of the data plane; control +1, latest +2; port 0: free ones"
+    )
     status_hz: float = Field(4.0, gt=0, le=50, description="status messages a second")
 
 
@@ -93,7 +101,9 @@ class SessionConfig(Settings):
 
     cell_diameter: str = Field("13um", description="cell diameter: a number with um or px, e.g. 13um, 8px")
     fps: float | None = Field(None, gt=0, le=1000, description="frame rate, overrides the recording's, Hz")
-    um_per_px: float | None = Field(None, gt=0, le=50, description="pixel size, overrides the recording's, um")
+    um_per_px: float | None = Field(
+        None, gt=0, le=50, description="pixel size, overrides the recording's, um"
+    )
     indicator: str = Field("GCaMP6f", description="calcium indicator: " + ", ".join(INDICATOR_DECAY_S))
     subject: str = Field("subject", min_length=1, max_length=100, description="name of the animal")
     out: str = Field("StreamScope", description="folder that holds the sessions")
@@ -172,7 +182,8 @@ def decay_of(indicator: str) -> float:
             return decay_s
     known = ", ".join(INDICATOR_DECAY_S)
     raise ConfigError(
-        f"indicator {indicator!r} is not known (known: {known}); name one of these, or set decay_s in [deconvolve]"
+        f"indicator {indicator!r} is not known (known: {known}); "
+        "name one of these, or set decay_s in [deconvolve]"
     )
 
 

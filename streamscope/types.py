@@ -110,9 +110,7 @@ class Footprints:
         return out.reshape(*self.shape, self.n)
 
     @staticmethod
-    def from_columns(
-        shape: tuple[int, int], columns: list[tuple[IntArray, FloatArray]]
-    ) -> Footprints:
+    def from_columns(shape: tuple[int, int], columns: list[tuple[IntArray, FloatArray]]) -> Footprints:
         """Return footprints made of (pixels, weights) pairs."""
         lengths = [len(p) for p, _ in columns]
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
