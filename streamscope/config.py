@@ -6,10 +6,14 @@ Time constants are in seconds; a stage never sees more than its own model.
 
 from __future__ import annotations
 
+import difflib
 import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamscope.errors import ConfigError
 
@@ -222,3 +226,101 @@ def _split_number(text: str) -> tuple[float, str]:
 def as_toml_dict(config: SessionConfig) -> dict[str, Any]:
     """Return the settings as plain values, for files and messages."""
     return config.model_dump(mode="json", exclude_none=True)
+
+
+def from_toml(path: Path | None, given: Mapping[str, Any] | None = None) -> SessionConfig:
+    """Return the settings of a TOML file, with what the user gave on the command line on top.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None means defaults only.
+    given : mapping, optional
+        Dotted names (`cell_diameter`, `wire.bind`) and values; None as a value means not given.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, a key is unknown (the nearest known one is named), or a value is
+        impossible.
+    """
+    values = {} if path is None else _read_toml(path)
+    where = "the settings" if path is None else str(path)
+    for name, value in (given or {}).items():
+        if value is not None:
+            _put(values, name, value)
+    try:
+        return SessionConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, where)) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"the settings file {path} cannot be read ({error.strerror}); check --config, "
+            "or make a file to start from with: streamscope config --toml"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not TOML ({error}); correct that line, or see: streamscope config --toml"
+        ) from error
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for name in parents:
+        inner = values.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return  # validation will say that a table was expected here
+        values = inner
+    values[last] = value
+
+
+def setting_names(model: type[BaseModel] = SessionConfig, prefix: str = "") -> list[str]:
+    """Return the dotted name of every setting."""
+    names = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += setting_names(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def nearest(name: str) -> str:
+    """Return the known setting, or table of settings, whose dotted name looks most like `name`."""
+    names = setting_names()
+    known = [*dict.fromkeys(other.partition(".")[0] for other in names), *names]
+    table, _, last = name.rpartition(".")
+    beside = {other.rpartition(".")[2]: other for other in known if other.rpartition(".")[0] == table}
+    anywhere = {other.rpartition(".")[2]: other for other in reversed(known)}
+    for candidates, cutoff in ((beside, 0.6), (anywhere, 0.7), (beside or anywhere, 0.0)):
+        found = difflib.get_close_matches(last, candidates, 1, cutoff=cutoff)
+        if found:
+            return candidates[found[0]]
+    return known[0]
+
+
+def _sentence(error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return (
+            f"{where}: {name} is not a setting; did you mean {nearest(name)}? All of them: streamscope config"
+        )
+    got = repr(first["input"])
+    got = got if len(got) < 60 else got[:57] + "..."
+    return f"{where}: {name} is {got}, but {_expected(first['msg'])}; see: streamscope config"
+
+
+def _expected(message: str) -> str:
+    return (
+        message.removeprefix("Input ")
+        .removeprefix("Value error, ")
+        .strip()
+        .rstrip(".")
+        .replace("should be", "it should be", 1)
+    )
