@@ -1,0 +1,241 @@
+"""Ring background: B = b0 + U W D (y - b0 - A c), on a coarse grid of blocks.
+
+D takes means of step x step blocks, W predicts each block from a ring of blocks around it, U spreads the
+prediction back, bilinear between block centres. The background is never formed at full size for traces: its
+projection on the footprints is V D (y - b0) - V D A c with V = (U' A)' W. Because U is applied to the
+footprints themselves there is no subsampling factor to forget.
+
+References
+----------
+Zhou et al. 2018, eLife 7:e28728 (ring model).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamscope.core.kernels import ring as kernels
+from streamscope.types import DoubleArray, FloatArray, Footprints, IntArray, LongArray
+
+_MAX_NEIGHBOURS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class SparseRows:
+    """K sparse rows on the grid of blocks (compressed rows)."""
+
+    n_bins: int
+    indptr: LongArray  # (K + 1,)
+    bins: IntArray  # (nnz,)
+    values: FloatArray  # (nnz,)
+
+    def dot(self, x: FloatArray, out: FloatArray) -> None:
+        """Fill `out` (K,) with the product with a vector of blocks (P',)."""
+        kernels.rows_dot(self.indptr, self.bins, self.values, x, out)
+
+    def product(self, other: SparseRows) -> DoubleArray:
+        """Return self times other transposed, (K, K2) float64."""
+        out = np.zeros((len(self.indptr) - 1, len(other.indptr) - 1))
+        scratch = np.zeros(self.n_bins)
+        kernels.rows_product(
+            self.indptr, self.bins, self.values, other.indptr, other.bins, other.values, scratch, out
+        )
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class RingGeometry:
+    """The grid of blocks and the ring around each of them."""
+
+    shape: tuple[int, int]  # (H, W), px
+    step: int  # block side, px
+    grid: tuple[int, int]  # (h, w), blocks
+    offsets: IntArray  # (n, 2) dy, dx of the ring, blocks
+    neighbours: IntArray  # (P', n), -1 outside the field
+
+    @property
+    def n_bins(self) -> int:
+        """Return the number of blocks P'."""
+        return self.grid[0] * self.grid[1]
+
+    @staticmethod
+    def make(
+        shape: tuple[int, int], diameter_px: float, radius: float, step: int | None = None
+    ) -> RingGeometry:
+        """Return the rings of `radius` cell diameters for frames of `shape`.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (H, W), px.
+        diameter_px : float
+            Cell diameter, px.
+        radius : float
+            Ring radius, cell diameters.
+        step : int, optional
+            Block side, px; half a cell diameter, 2 to 8, if not given.
+        """
+        if step is None:
+            step = min(max(round(diameter_px / 2), 2), 8)
+        grid = (-(-shape[0] // step), -(-shape[1] // step))
+        offsets = _ring_offsets(radius * diameter_px / step)
+        return RingGeometry(shape, step, grid, offsets, _neighbours(grid, offsets))
+
+
+def _ring_offsets(radius: float) -> IntArray:
+    """Return the block offsets within half a block of the circle, thinned evenly in angle, (n, 2)."""
+    reach = int(np.ceil(radius)) + 1
+    dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    near = np.abs(np.hypot(dy, dx) - max(radius, 1.0)) <= 0.5
+    dy, dx = dy[near], dx[near]
+    order = np.argsort(np.arctan2(dy, dx), kind="stable")
+    if len(order) > _MAX_NEIGHBOURS:
+        order = order[np.arange(_MAX_NEIGHBOURS) * len(order) // _MAX_NEIGHBOURS]
+    return np.stack([dy[order], dx[order]], 1).astype(np.int32)
+
+
+def _neighbours(grid: tuple[int, int], offsets: IntArray) -> IntArray:
+    h, w = grid
+    y = np.repeat(np.arange(h), w)[:, None] + offsets[None, :, 0]
+    x = np.tile(np.arange(w), h)[:, None] + offsets[None, :, 1]
+    inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)
+    return np.ascontiguousarray(np.where(inside, y * w + x, -1).astype(np.int32))
+
+
+def bin_down(image: FloatArray, step: int, out: FloatArray) -> None:
+    """Fill `out` (h, w) with the block means D of `image` (H, W); cut blocks use the pixels they have."""
+    kernels.bin_down(image, step, out)
+
+
+def spread_up(low: FloatArray, step: int, out: FloatArray) -> None:
+    """Fill `out` (H, W) with U times `low` (h, w): bilinear between block centres, edges held."""
+    kernels.spread_up(low, step, out)
+
+
+def apply_ring(W: FloatArray, neighbours: IntArray, x: FloatArray, out: FloatArray) -> None:
+    """Fill `out` (P',) with the ring's prediction W x for block values `x` (P',)."""
+    kernels.apply_ring(W, neighbours, x, out)
+
+
+def fold(footprints: Footprints, geometry: RingGeometry) -> SparseRows:
+    """Return U' A as K sparse rows: each footprint seen through the spreading of blocks."""
+    nnz = 4 * len(footprints.pixels)
+    indptr = np.zeros(footprints.n + 1, np.int64)
+    bins, values = np.empty(nnz, np.int32), np.empty(nnz, np.float32)
+    slot = np.full(geometry.n_bins, -1, np.int32)
+    kernels.fold_rows(
+        footprints.indptr,
+        footprints.pixels,
+        footprints.weights,
+        geometry.shape[1],
+        geometry.grid,
+        geometry.step,
+        slot,
+        indptr,
+        bins,
+        values,
+    )
+    return _trim(geometry.n_bins, indptr, bins, values)
+
+
+def bin_footprints(footprints: Footprints, geometry: RingGeometry) -> SparseRows:
+    """Return (D A)' as K sparse rows: the block means of each footprint."""
+    nnz = len(footprints.pixels)
+    indptr = np.zeros(footprints.n + 1, np.int64)
+    bins, values = np.empty(nnz, np.int32), np.empty(nnz, np.float32)
+    slot = np.full(geometry.n_bins, -1, np.int32)
+    kernels.bin_rows(
+        footprints.indptr,
+        footprints.pixels,
+        footprints.weights,
+        geometry.shape,
+        geometry.grid,
+        geometry.step,
+        slot,
+        indptr,
+        bins,
+        values,
+    )
+    return _trim(geometry.n_bins, indptr, bins, values)
+
+
+def ring_rows(folded: SparseRows, W: FloatArray, geometry: RingGeometry) -> SparseRows:
+    """Return V = (U' A)' W as K sparse rows, so that A' U W x = V x."""
+    indptr = np.zeros(len(folded.indptr), np.int64)
+    slot = np.full(geometry.n_bins, -1, np.int32)
+    bins, values = np.empty(0, np.int32), np.empty(0, np.float32)
+    for _ in range(2):  # count, then fill
+        kernels.ring_rows(
+            folded.indptr,
+            folded.bins,
+            folded.values,
+            W,
+            geometry.neighbours,
+            slot,
+            indptr,
+            bins,
+            values,
+        )
+        if not len(bins):
+            bins, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+    return SparseRows(geometry.n_bins, indptr, bins, values)
+
+
+def _trim(n_bins: int, indptr: LongArray, bins: IntArray, values: FloatArray) -> SparseRows:
+    end = int(indptr[-1])
+    return SparseRows(n_bins, indptr, bins[:end].copy(), values[:end].copy())
+
+
+def ring_mean_weights(b0_binned: FloatArray, geometry: RingGeometry) -> FloatArray:
+    """Return the gain-normalised ring mean, b0_p / b0_q / n: the weights of a cold start, (P', n) float32.
+
+    Parameters
+    ----------
+    b0_binned : ndarray, shape (P',) or (h, w), float32
+        Block means of the static background.
+    """
+    b0 = np.maximum(b0_binned.reshape(-1), 1e-3)
+    inside = geometry.neighbours >= 0
+    n = np.maximum(inside.sum(1, keepdims=True), 1)
+    gain = b0[:, None] / b0[np.maximum(geometry.neighbours, 0)]
+    return np.ascontiguousarray(np.where(inside, np.clip(gain, 0.2, 5.0) / n, 0).astype(np.float32))
+
+
+def fit_ring(
+    x: FloatArray, geometry: RingGeometry, ridge: float, prior: FloatArray | None = None
+) -> FloatArray:
+    """Return ring weights fitted to block values without cells, (P', n) float32.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n_frames, P'), float32
+        Block values D (y - b0 - A c), centred in time.
+    ridge : float
+        Ridge relative to the trace of each ring's Gram matrix; 2e-5 for 500 frames or more, 0.05 / n_frames
+        for fewer.
+    prior : ndarray, shape (P', n), float32, optional
+        Weights to shrink to; zero if not given.
+    """
+    W = np.zeros(geometry.neighbours.shape, np.float32)
+    if prior is None:
+        prior = np.zeros_like(W)
+    fit_ring_rows(np.ascontiguousarray(x.T), geometry, ridge, prior, 0, geometry.n_bins, W)
+    return W
+
+
+def fit_ring_rows(
+    x_by_bin: FloatArray,
+    geometry: RingGeometry,
+    ridge: float,
+    prior: FloatArray,
+    start: int,
+    stop: int,
+    W_out: FloatArray,
+) -> None:
+    """Fill rows start..stop of `W_out` (P', n), so that a learner can spread the work over frames.
+
+    `x_by_bin` is (P', n_frames) float32, C order: the values of `fit_ring` transposed, time last.
+    """
+    kernels.fit_ring_rows(x_by_bin, geometry.neighbours, ridge, prior, start, stop, W_out)

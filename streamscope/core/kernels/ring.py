@@ -1,0 +1,320 @@
+"""Kernels of the ring background: block means, bilinear spreading, ring weights, sparse rows of blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamscope.core.kernels._jit import kernel
+from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
+
+
+@kernel
+def bin_down(image: FloatArray, step: int, out: FloatArray) -> None:
+    """Fill `out` (h, w) with the means of step x step blocks; cut blocks use the pixels they have."""
+    height, width = image.shape
+    h, w = out.shape
+    for i in range(h):
+        top = i * step
+        bottom = min(top + step, height)
+        for j in range(w):
+            out[i, j] = 0.0
+        for y in range(top, bottom):
+            for j in range(w):
+                left = j * step
+                total = np.float32(0.0)
+                for x in range(left, min(left + step, width)):
+                    total += image[y, x]
+                out[i, j] += total
+        for j in range(w):
+            out[i, j] /= np.float32((bottom - top) * (min(j * step + step, width) - j * step))
+
+
+@kernel
+def spread_up(low: FloatArray, step: int, out: FloatArray) -> None:
+    """Fill `out` (H, W) with `low` (h, w), bilinear between block centres, edges held."""
+    h, w = low.shape
+    height, width = out.shape
+    for y in range(height):
+        at = (y + 0.5) / step - 0.5
+        i = min(max(int(np.floor(at)), 0), h - 1)
+        i1 = min(i + 1, h - 1)
+        fy = np.float32(min(max(at - i, 0.0), 1.0))
+        for j in range(-1, w):
+            j0 = max(j, 0)
+            j1 = min(j + 1, w - 1)
+            a = low[i, j0] + fy * (low[i1, j0] - low[i, j0])
+            b = low[i, j1] + fy * (low[i1, j1] - low[i, j1])
+            # pixels x with j <= (x + 0.5) / step - 0.5 < j + 1
+            first = max((2 * j + 1) * step, 0) // 2
+            last = min(max((2 * j + 3) * step, 0) // 2, width)
+            for x in range(first, last):
+                f = np.float32((x + 0.5) / step - 0.5 - j)
+                out[y, x] = a + f * (b - a)
+
+
+@kernel
+def apply_ring(W: FloatArray, neighbours: IntArray, x: FloatArray, out: FloatArray) -> None:
+    """Fill `out` (P',) with W x; neighbours of -1 lie outside the field and count nothing."""
+    n = neighbours.shape[1]
+    for p in range(neighbours.shape[0]):
+        total = np.float32(0.0)
+        for j in range(n):
+            q = neighbours[p, j]
+            if q >= 0:
+                total += W[p, j] * x[q]
+        out[p] = total
+
+
+@kernel
+def rows_dot(indptr: LongArray, bins: IntArray, values: FloatArray, x: FloatArray, out: FloatArray) -> None:
+    """Fill `out` (K,) with the product of sparse rows and a vector (P',)."""
+    for k in range(indptr.shape[0] - 1):
+        total = np.float32(0.0)
+        for e in range(indptr[k], indptr[k + 1]):
+            total += values[e] * x[bins[e]]
+        out[k] = total
+
+
+@kernel
+def rows_product(
+    indptr: LongArray,
+    bins: IntArray,
+    values: FloatArray,
+    indptr2: LongArray,
+    bins2: IntArray,
+    values2: FloatArray,
+    scratch: DoubleArray,
+    out: DoubleArray,
+) -> None:
+    """Fill `out` (K, K2) with rows times rows2 transposed; `scratch` (P',) is zero before and after."""
+    for k in range(indptr.shape[0] - 1):
+        for e in range(indptr[k], indptr[k + 1]):
+            scratch[bins[e]] += values[e]
+        for j in range(indptr2.shape[0] - 1):
+            total = 0.0
+            for e in range(indptr2[j], indptr2[j + 1]):
+                total += scratch[bins2[e]] * values2[e]
+            out[k, j] = total
+        for e in range(indptr[k], indptr[k + 1]):
+            scratch[bins[e]] = 0.0
+
+
+@kernel
+def fold_rows(
+    indptr: LongArray,
+    pixels: IntArray,
+    weights: FloatArray,
+    width: int,
+    grid: tuple[int, int],
+    step: int,
+    slot: IntArray,
+    out_indptr: LongArray,
+    out_bins: IntArray,
+    out_values: FloatArray,
+) -> None:
+    """Fill sparse rows with `spread_up` transposed on each footprint; `slot` (P',) is -1 before and after."""
+    h, w = grid
+    end = 0
+    for k in range(indptr.shape[0] - 1):
+        start = end
+        for e in range(indptr[k], indptr[k + 1]):
+            y = pixels[e] // width
+            at = (y + 0.5) / step - 0.5
+            i = min(max(int(np.floor(at)), 0), h - 1)
+            fy = min(max(at - i, 0.0), 1.0)
+            at = (pixels[e] - y * width + 0.5) / step - 0.5
+            j = min(max(int(np.floor(at)), 0), w - 1)
+            fx = min(max(at - j, 0.0), 1.0)
+            for corner in range(4):
+                cy = corner // 2
+                cx = corner % 2
+                part = (fy if cy else 1.0 - fy) * (fx if cx else 1.0 - fx)
+                if part > 0.0:
+                    q = min(i + cy, h - 1) * w + min(j + cx, w - 1)
+                    if slot[q] < 0:
+                        slot[q] = end
+                        out_bins[end] = q
+                        out_values[end] = 0.0
+                        end += 1
+                    out_values[slot[q]] += np.float32(part) * weights[e]
+        for e in range(start, end):
+            slot[out_bins[e]] = -1
+        out_indptr[k + 1] = end
+
+
+@kernel
+def bin_rows(
+    indptr: LongArray,
+    pixels: IntArray,
+    weights: FloatArray,
+    shape: tuple[int, int],
+    grid: tuple[int, int],
+    step: int,
+    slot: IntArray,
+    out_indptr: LongArray,
+    out_bins: IntArray,
+    out_values: FloatArray,
+) -> None:
+    """Fill sparse rows with `bin_down` of each footprint; `slot` (P',) is -1 before and after."""
+    height, width = shape
+    w = grid[1]
+    end = 0
+    for k in range(indptr.shape[0] - 1):
+        start = end
+        for e in range(indptr[k], indptr[k + 1]):
+            i = pixels[e] // width // step
+            j = pixels[e] % width // step
+            q = i * w + j
+            if slot[q] < 0:
+                slot[q] = end
+                out_bins[end] = q
+                out_values[end] = 0.0
+                end += 1
+            n = (min(i * step + step, height) - i * step) * (min(j * step + step, width) - j * step)
+            out_values[slot[q]] += weights[e] / np.float32(n)
+        for e in range(start, end):
+            slot[out_bins[e]] = -1
+        out_indptr[k + 1] = end
+
+
+@kernel
+def ring_rows(
+    indptr: LongArray,
+    bins: IntArray,
+    values: FloatArray,
+    W: FloatArray,
+    neighbours: IntArray,
+    slot: IntArray,
+    out_indptr: LongArray,
+    out_bins: IntArray,
+    out_values: FloatArray,
+) -> None:
+    """Fill sparse rows with rows times W; `slot` (P',) is -1 before and after. Empty outputs: only count."""
+    count_only = out_bins.shape[0] == 0
+    end = 0
+    for k in range(indptr.shape[0] - 1):
+        for e in range(indptr[k], indptr[k + 1]):
+            p = bins[e]
+            for j in range(neighbours.shape[1]):
+                q = neighbours[p, j]
+                if q < 0:
+                    continue
+                if slot[q] < 0:
+                    slot[q] = end
+                    if not count_only:
+                        out_bins[end] = q
+                        out_values[end] = 0.0
+                    end += 1
+                if not count_only:
+                    out_values[slot[q]] += values[e] * W[p, j]
+        for e in range(indptr[k], indptr[k + 1]):
+            for j in range(neighbours.shape[1]):
+                if neighbours[bins[e], j] >= 0:
+                    slot[neighbours[bins[e], j]] = -1
+        out_indptr[k + 1] = end
+
+
+@kernel
+def ring_gram(series: FloatArray, n: int, target: FloatArray, gram: DoubleArray, cross: DoubleArray) -> None:
+    """Fill gram (n, n), cross (n,) with products of the first n rows of `series` (., T) and `target` (T,)."""
+    length = series.shape[1]
+    for i in range(0, n, 2):
+        i1 = min(i + 1, n - 1)
+        t0 = np.float32(0.0)
+        t1 = np.float32(0.0)
+        for t in range(length):
+            t0 += series[i, t] * target[t]
+            t1 += series[i1, t] * target[t]
+        cross[i] = t0
+        cross[i1] = t1
+        for j in range(i, n, 2):
+            j1 = min(j + 1, n - 1)
+            a = np.float32(0.0)
+            b = np.float32(0.0)
+            c = np.float32(0.0)
+            d = np.float32(0.0)
+            for t in range(length):
+                a += series[i, t] * series[j, t]
+                b += series[i, t] * series[j1, t]
+                c += series[i1, t] * series[j, t]
+                d += series[i1, t] * series[j1, t]
+            gram[i, j] = a
+            gram[j, i] = a
+            gram[i, j1] = b
+            gram[j1, i] = b
+            gram[i1, j] = c
+            gram[j, i1] = c
+            gram[i1, j1] = d
+            gram[j1, i1] = d
+
+
+@kernel
+def solve_positive(gram: DoubleArray, rhs: DoubleArray, n: int) -> None:
+    """Solve the leading n x n positive definite system in place by Cholesky; `rhs` becomes the solution."""
+    for i in range(n):
+        for j in range(i + 1):
+            total = gram[i, j]
+            for k in range(j):
+                total -= gram[i, k] * gram[j, k]
+            if i == j:
+                gram[i, i] = np.sqrt(max(total, 1e-300))
+            else:
+                gram[i, j] = total / gram[j, j]
+    for i in range(n):
+        total = rhs[i]
+        for k in range(i):
+            total -= gram[i, k] * rhs[k]
+        rhs[i] = total / gram[i, i]
+    for i in range(n - 1, -1, -1):
+        total = rhs[i]
+        for k in range(i + 1, n):
+            total -= gram[k, i] * rhs[k]
+        rhs[i] = total / gram[i, i]
+
+
+@kernel
+def fit_ring_rows(
+    x: FloatArray,
+    neighbours: IntArray,
+    ridge: float,
+    prior: FloatArray,
+    start: int,
+    stop: int,
+    W: FloatArray,
+) -> None:
+    """Fill rows start..stop of W (P', n) by ridge regression of each block on its ring.
+
+    `x` is (P', n_frames), time last; `ridge` is relative to the trace of each ring's Gram matrix and pulls
+    towards `prior` (P', n). A black ring keeps the prior.
+    """
+    n_ring = neighbours.shape[1]
+    length = x.shape[1]
+    series = np.empty((n_ring, length), np.float32)
+    gram = np.empty((n_ring, n_ring), np.float64)
+    rhs = np.empty(n_ring, np.float64)
+    used = np.empty(n_ring, np.int64)
+    for p in range(start, stop):
+        n = 0
+        for j in range(n_ring):
+            W[p, j] = 0.0
+            q = neighbours[p, j]
+            if q >= 0:
+                used[n] = j
+                series[n, :] = x[q]
+                n += 1
+        ring_gram(series, n, x[p], gram, rhs)
+        trace = 0.0
+        for i in range(n):
+            trace += gram[i, i]
+        for i in range(n):  # solve for the difference from the prior
+            total = rhs[i]
+            for j in range(n):
+                total -= gram[i, j] * prior[p, used[j]]
+            rhs[i] = total
+        if trace > 0.0:
+            for i in range(n):
+                gram[i, i] += ridge * trace
+            solve_positive(gram, rhs, n)
+        for i in range(n):
+            step = rhs[i] if trace > 0.0 else 0.0
+            W[p, used[i]] = prior[p, used[i]] + np.float32(step)
