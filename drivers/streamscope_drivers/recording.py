@@ -1,0 +1,131 @@
+"""What every recorded movie has in common: its facts, its clock, and checked random access."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamscope.errors import SourceError
+from streamscope.types import ByteArray, DoubleArray, IntArray, LongArray, MovieInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When the frames of a recording were taken, and what was lost before each."""
+
+    times_s: DoubleArray  # (T,) since the first frame, s; NaN where the frame rate is not known
+    gap: IntArray  # (T,) frames missing before each
+    hw: LongArray | None = None  # (T,) hardware counter as recorded, -1 where it could not be read
+
+
+def regular(n_frames: int, fps: float | None) -> Timing:
+    """Return the timing of a recording without stamps: evenly spaced, nothing known to be lost.
+
+    Parameters
+    ----------
+    n_frames : int
+        Number of frames.
+    fps : float or None
+        Frame rate, Hz. With None all times are NaN: they are not known and not guessed.
+
+    Returns
+    -------
+    Timing
+        `times_s` is index / fps.
+    """
+    times_s = np.full(n_frames, np.nan) if fps is None else np.arange(n_frames) / fps
+    return Timing(times_s, np.zeros(n_frames, np.int32))
+
+
+class Recording(ABC):
+    """A movie on disk: implements `streamscope.types.Movie` but for the reading itself.
+
+    Parameters
+    ----------
+    info : MovieInfo
+        Facts; `n_frames` must be at least 2.
+    timing : Timing
+        One value per frame.
+
+    Raises
+    ------
+    SourceError
+        If there are fewer than two frames.
+    """
+
+    def __init__(self, info: MovieInfo, timing: Timing) -> None:
+        require_frames(info.source, info.n_frames)
+        self._info = info
+        self._timing = timing
+        self._lock = threading.Lock()
+
+    @property
+    def info(self) -> MovieInfo:
+        """Return what is known of the recording."""
+        return self._info
+
+    @property
+    def times_s(self) -> DoubleArray:
+        """Return the recorded time of each frame since the first, (T,), s; NaN if the rate is not known."""
+        return self._timing.times_s
+
+    @property
+    def gap(self) -> IntArray:
+        """Return the number of frames missing before each frame, (T,)."""
+        return self._timing.gap
+
+    @property
+    def hw(self) -> LongArray | None:
+        """Return the hardware counter of each frame, (T,), -1 where it could not be read."""
+        return self._timing.hw
+
+    def read(self, start: int, stop: int) -> ByteArray:
+        """Return frames start..stop; may be called from any thread.
+
+        Parameters
+        ----------
+        start, stop : int
+            Range of frames, 0 <= start <= stop <= n_frames.
+
+        Returns
+        -------
+        ndarray, shape (stop - start, H, W), uint8
+            A new array each time.
+
+        Raises
+        ------
+        SourceError
+            If the range is outside of the recording, or a frame cannot be read.
+        """
+        if not 0 <= start <= stop <= self.info.n_frames:
+            raise SourceError(
+                f"frames {start}..{stop} of {self.info.source} were asked for, but it has frames "
+                f"0..{self.info.n_frames}; ask for a range inside of it"
+            )
+        with self._lock:
+            return self._read(start, stop)
+
+    @abstractmethod
+    def _read(self, start: int, stop: int) -> ByteArray:
+        """Return frames start..stop, a range that is known to be inside."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release files."""
+
+
+def require_frames(source: str, n_frames: int) -> None:
+    """Raise SourceError if a movie is too short to be one."""
+    if n_frames == 0:
+        raise SourceError(
+            f"a movie with frames was expected, but {source} holds none; was the recording stopped before "
+            "its first frame, or is it another file that you mean?"
+        )
+    if n_frames == 1:
+        raise SourceError(
+            f"a movie needs at least 2 frames, because motion and noise are measured between frames, but "
+            f"{source} holds 1; choose a longer recording"
+        )
