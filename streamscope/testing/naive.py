@@ -14,13 +14,13 @@ def block_mean_matrix(shape: tuple[int, int], step: int) -> DoubleArray:
     y, x = np.divmod(np.arange(height * width), width)
     D = np.zeros(((-(-height // step)) * w, height * width))
     D[(y // step) * w + x // step, np.arange(height * width)] = 1
-    return D / D.sum(1, keepdims=True)
+    return np.asarray(D / D.sum(1, keepdims=True), np.float64)
 
 
 def bilinear_matrix(shape: tuple[int, int], step: int) -> DoubleArray:
     """Return U (P, P'): bilinear interpolation between block centres, edges held."""
     rows = [_bilinear_line(n, step) for n in shape]
-    return np.kron(rows[0], rows[1])
+    return np.asarray(np.kron(rows[0], rows[1]), np.float64)
 
 
 def _bilinear_line(n: int, step: int) -> DoubleArray:
@@ -55,6 +55,29 @@ def ring_fit(x: DoubleArray, neighbours: IntArray, ridge: float, prior: FloatArr
         step = np.linalg.solve(G + ridge * np.trace(G) * np.eye(len(used)), rhs) if np.trace(G) > 0 else 0
         W[p, used] = prior[p, used] + step
     return W
+
+
+def oasis(y: DoubleArray, times: IntArray, g: float, s_min: float) -> tuple[DoubleArray, DoubleArray]:
+    """Return c, s (T,) of one trace: start with one pool per frame, merge violations until none is left."""
+    pools = [(float(value), 1.0, int(time)) for value, time in zip(y, times, strict=True)]
+    i = 1
+    while i < len(pools):
+        (v0, w0, t0), (v1, w1, t1) = pools[i - 1], pools[i]
+        d = t1 - t0
+        if max(v0 / w0, 0) * g**d + s_min > v1 / w1:
+            pools[i - 1 : i + 1] = [(v0 + v1 * g**d, w0 + w1 * g ** (2 * d), t0)]
+            i = max(i - 1, 1)
+        else:
+            i += 1
+    c, s = np.zeros(len(y)), np.zeros(len(y))
+    for n, (v, w, t0) in enumerate(pools):
+        end = pools[n + 1][2] if n + 1 < len(pools) else times[-1] + 1
+        inside = (times >= t0) & (times < end)
+        c[inside] = max(v / w, 0) * g ** (times[inside] - t0)
+        if n:
+            first = int(np.flatnonzero(inside)[0])
+            s[first] = c[first] - c[first - 1] * g ** (times[first] - times[first - 1])
+    return c, s
 
 
 def dense(footprints: Footprints) -> DoubleArray:

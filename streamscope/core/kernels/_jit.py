@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import config as numba_config
 
 KernelFunction = TypeVar("KernelFunction", bound=Callable[..., Any])
 
@@ -35,7 +36,7 @@ def kernel(function: KernelFunction) -> KernelFunction:
     """
     compiled = numba.njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")(function)
     KERNELS.append(compiled)
-    return compiled  # type: ignore[no-any-return]
+    return cast(KernelFunction, compiled)
 
 
 def signature_counts() -> dict[str, int]:
@@ -43,5 +44,5 @@ def signature_counts() -> dict[str, int]:
     return {f"{k.py_func.__module__}.{k.py_func.__name__}": len(k.signatures) for k in KERNELS}
 
 
-if not numba.config.CACHE_DIR:  # the user's NUMBA_CACHE_DIR wins
-    numba.config.CACHE_DIR = str(cache_folder())
+if not getattr(numba_config, "CACHE_DIR", ""):  # the user's NUMBA_CACHE_DIR wins
+    numba_config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
