@@ -1,0 +1,121 @@
+"""Requests and replies of the control socket. Sans-IO: frames in, frames out.
+
+A request is ``[request/][header]`` with `v`, `id`, `verb`; the reply ``[reply/][header][buffer]...`` with
+the same `id` and `verb`, `ok`, and a `reason` when it is not. A request that is sent again with its id gets
+the reply that it got before and is not carried out twice, so a client may repeat what it heard no answer to.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from streamscope.errors import WireError
+from streamscope.wire.codec import Arrays, Header, check_version, decode, encode, pack_map, unpack_map
+from streamscope.wire.schema import MAX_REQUEST_BYTES, REPLY, REQUEST, VERSION
+
+Handler: TypeAlias = Callable[[Header], tuple[Mapping[str, Any], Arrays]]
+_Key: TypeAlias = tuple[bytes, int | str]
+
+_REMEMBERED_REPLIES = 256
+_REMEMBERED_BYTES = 32 * 2**20
+
+
+class Control:
+    """Answers requests with the given verbs; whatever comes in, it answers and goes on.
+
+    Parameters
+    ----------
+    sid : str
+        The session, named in every reply.
+    verbs : mapping of str to callable
+        Each takes the request's header and returns keys and arrays of the reply, or raises WireError.
+    """
+
+    def __init__(self, sid: str, verbs: Mapping[str, Handler]) -> None:
+        self._sid = sid
+        self._verbs = verbs
+        self._replies: OrderedDict[_Key, tuple[str, list[bytes]]] = OrderedDict()
+        self._bytes = 0
+        self.malformed = 0  # requests that could not be read
+
+    def answer(self, client: bytes, parts: Sequence[bytes]) -> list[bytes]:
+        """Return the frames of the reply to the request in `parts` of `client`, its routing id."""
+        try:
+            header, request_id, verb = _read_request(parts)
+        except WireError as error:
+            self.malformed += 1
+            return self._refusal(None, "", str(error))
+        before = self._replies.get((client, request_id))
+        if before is not None:
+            if before[0] == verb:
+                return before[1]
+            return self._refusal(
+                request_id, verb, f"id {request_id!r} was used for {before[0]}; give each request a new id"
+            )
+        reply = self._carry_out(header, request_id, verb)
+        self._remember((client, request_id), verb, reply)
+        return reply
+
+    def _carry_out(self, header: Header, request_id: int | str, verb: str) -> list[bytes]:
+        try:
+            check_version(header.get("v"))
+            if verb not in self._verbs:
+                raise WireError(f"verb {verb!r:.40} is not known; known are {', '.join(self._verbs)}")
+            values, arrays = self._verbs[verb](header)
+            return encode(
+                REPLY, self._head(request_id, verb) | {"ok": True, "reason": None, **values}, arrays
+            )
+        except WireError as error:
+            return self._refusal(request_id, verb, str(error))
+
+    def _refusal(self, request_id: int | str | None, verb: str, reason: str) -> list[bytes]:
+        return encode(REPLY, self._head(request_id, verb[:64]) | {"ok": False, "reason": reason[:1000]}, {})
+
+    def _head(self, request_id: int | str | None, verb: str) -> Header:
+        return {"sid": self._sid, "id": request_id, "verb": verb}
+
+    def _remember(self, key: _Key, verb: str, reply: list[bytes]) -> None:
+        self._replies[key] = (verb, reply)
+        self._bytes += sum(map(len, reply))
+        while len(self._replies) > _REMEMBERED_REPLIES or (
+            self._bytes > _REMEMBERED_BYTES and len(self._replies) > 1
+        ):
+            _, (_, oldest) = self._replies.popitem(last=False)
+            self._bytes -= sum(map(len, oldest))
+
+
+def encode_request(request_id: int | str, verb: str, **fields: Any) -> list[bytes]:
+    """Return the frames of a request."""
+    return [REQUEST.encode(), pack_map({"v": VERSION, "id": request_id, "verb": verb, **fields})]
+
+
+def decode_reply(parts: Sequence[bytes], request_id: int | str) -> tuple[Header, Mapping[str, Any]] | None:
+    """Return header and arrays of the reply to `request_id`, or None when it answers another request.
+
+    Raises
+    ------
+    WireError
+        If the frames are no reply, or the request was refused: then with the reason that was given.
+    """
+    topic, header, arrays = decode(parts)
+    if topic != REPLY:
+        raise WireError(f"expected a reply/ on the control socket, came {topic}")
+    if header.get("id") != request_id:
+        return None
+    if header.get("ok") is not True:
+        raise WireError(f"the session refused {header.get('verb')!r:.40}: {header.get('reason')!s:.1000}")
+    return header, arrays
+
+
+def _read_request(parts: Sequence[bytes]) -> tuple[Header, int | str, str]:
+    if len(parts) != 2 or parts[0] != REQUEST.encode() or len(parts[1]) > MAX_REQUEST_BYTES:
+        raise WireError(f"a request is two frames, {REQUEST} and a msgpack map; came {len(parts)} frames")
+    header = unpack_map(parts[1])
+    request_id, verb = header.get("id"), header.get("verb")
+    if isinstance(request_id, bool) or not isinstance(request_id, int | str) or len(str(request_id)) > 64:
+        raise WireError("a request needs the key id, a number or a text of at most 64 letters")
+    if not isinstance(verb, str):
+        raise WireError("a request needs the key verb, a text, e.g. hello")
+    return header, request_id, verb

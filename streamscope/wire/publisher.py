@@ -1,0 +1,342 @@
+"""The session's sockets: data (XPUB), control (ROUTER), newest frame (PUB)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket as socketlib
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zmq
+import zmq.asyncio
+from numpy.typing import NDArray
+
+from streamscope.errors import WireError
+from streamscope.types import ComponentEvent, FloatArray, FrameResult, Health, IntArray, Tail
+from streamscope.wire.codec import Arrays, Header, pack_map
+from streamscope.wire.control import Control
+from streamscope.wire.endpoints import LAST_DATA_PORT, Endpoints, endpoints, parse_bind
+from streamscope.wire.latest import pack_latest
+from streamscope.wire.messages import (
+    encode_component,
+    encode_event,
+    encode_image,
+    encode_result,
+    encode_status,
+    encode_tail,
+)
+from streamscope.wire.schema import (
+    COMPONENTS,
+    EVENT_CLOSED,
+    EVENT_EPOCH,
+    EVENTS,
+    IMAGE,
+    MAX_REQUEST_BYTES,
+    STATUS,
+    TOPICS,
+    TRACES,
+    VERSION,
+    WELCOME,
+    EpochLike,
+    Stamp,
+)
+from streamscope.wire.snapshot import snapshot_arrays
+
+_log = logging.getLogger(__name__)
+
+_QUEUED_MESSAGES = 256  # for each subscriber; what comes on top is dropped for that one alone
+_LINGER_MS = 300
+_ATTEMPTS = 64  # to find three free neighbouring ports
+_ROLES = ("data", "control", "latest")
+
+
+class Publisher:
+    """Publishes a session. Used from the thread of the asyncio loop only; owns its sockets.
+
+    Sending never waits: for a subscriber that does not read, at most 256 messages are kept, further ones are
+    dropped for it, and it sees the hole in `seq`.
+
+    Parameters
+    ----------
+    bind : str
+        ``HOST:PORT`` of the data socket; control is one above, latest two. Port 0 finds three free ones.
+    sid : str, optional
+        Name of the session in every message; a random one if not given.
+    info : mapping, optional
+        What hello tells of the session: plain values such as source, shape, fps, um_per_px.
+    on_stop : callable, optional
+        Called in the loop's thread when a client asks to stop. Without it, stop is refused.
+    clock : callable
+        Monotonic time, ns; the clock of `t_capture_ns`.
+
+    Notes
+    -----
+    The control socket is served through zmq.asyncio, which needs an event loop with ``add_reader``: on Windows
+    run the session in ``asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)``, because the default loop there
+    has none. The data sockets are plain: they are only written to, without waiting, and an awaitable send
+    costs more.
+    """
+
+    def __init__(
+        self,
+        bind: str = "127.0.0.1:5570",
+        *,
+        sid: str | None = None,
+        info: Mapping[str, Any] | None = None,
+        on_stop: Callable[[], None] | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._host, self._port = parse_bind(bind)
+        self.sid = sid or uuid.uuid4().hex
+        self._info = dict(info or {})
+        pack_map(self._info)  # refused here rather than at the first hello
+        self._on_stop = on_stop
+        self._clock = clock
+        self._seq: Counter[str] = Counter()
+        self._table: EpochLike | None = None
+        self._epoch = 0
+        self._frame: int | None = None
+        self._subscriptions: Counter[bytes] = Counter()
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        verbs = {"hello": self._hello, "snapshot": self._snapshot, "ping": self._ping, "stop": self._stop}
+        self._control = Control(self.sid, verbs)
+        self.dropped = 0  # messages that no socket took
+
+    def bind(self) -> Endpoints:
+        """Open the three sockets and return where they are heard.
+
+        Raises
+        ------
+        WireError
+            If a port is in use or may not be opened; no socket stays open then.
+        """
+        self._context = zmq.Context()
+        self._data = self._context.socket(zmq.XPUB)
+        self._router = zmq.asyncio.Context.shadow(self._context).socket(zmq.ROUTER)
+        self._latest = self._context.socket(zmq.PUB)
+        self._configure()
+        try:
+            self._port = self._bind_all()
+        except WireError:
+            self._release()
+            raise
+        self.endpoints = endpoints(self._host, self._port)
+        _log.info("publishing on %s", self.endpoints.data)
+        return self.endpoints
+
+    def _configure(self) -> None:
+        for socket in (self._data, self._router, self._latest):
+            socket.linger = _LINGER_MS
+            socket.sndhwm = _QUEUED_MESSAGES
+            socket.maxmsgsize = MAX_REQUEST_BYTES  # of what clients send
+        self._latest.sndhwm = 8
+        self._data.setsockopt(zmq.XPUB_VERBOSER, 1)
+        self._data.setsockopt(zmq.XPUB_WELCOME_MSG, WELCOME)
+        self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a client that reconnects keeps its routing id
+
+    def _bind_all(self) -> int:
+        if self._port:
+            self._bind_at(self._port)
+            return self._port
+        for _ in range(_ATTEMPTS):
+            with socketlib.socket() as probe:
+                probe.bind((self._host, 0))
+                port = min(probe.getsockname()[1], LAST_DATA_PORT)
+            with contextlib.suppress(WireError):
+                self._bind_at(port)
+                return port
+        raise WireError(f"no three neighbouring free ports were found on {self._host}; name one with --bind")
+
+    def _bind_at(self, port: int) -> None:
+        bound: list[tuple[zmq.Socket[Any], str]] = []
+        for k, socket in enumerate((self._data, self._router, self._latest)):
+            address = f"tcp://{self._host}:{port + k}"
+            try:
+                socket.bind(address)
+            except zmq.ZMQError as error:
+                for earlier, where in bound:
+                    earlier.unbind(where)
+                raise _bind_error(error, self._host, port + k, _ROLES[k]) from error
+            bound.append((socket, address))
+
+    def publish_result(self, result: FrameResult) -> int:
+        """Send a frame's traces/ message and its latest/ record; return t_publish_ns."""
+        stamp = self._stamp(TRACES)
+        self._send(encode_result(stamp, result))
+        self._frame = result.index
+        with contextlib.suppress(zmq.Again):
+            self._latest.send(pack_latest(stamp.seq, stamp.t_publish_ns, result), zmq.NOBLOCK)
+        return stamp.t_publish_ns
+
+    def publish_tail(self, tail: Tail) -> int:
+        """Send the delayed values of the last frames as the event `drained`; return t_publish_ns."""
+        stamp = self._stamp(EVENTS)
+        self._send(encode_tail(stamp, self._epoch, tail))
+        return stamp.t_publish_ns
+
+    def set_components(self, table: EpochLike) -> None:
+        """Make `table` what the snapshot answers with; call it just before publishing the table's events."""
+        self._table = table
+        self._epoch = table.number
+
+    def publish_component(
+        self, event: ComponentEvent, footprint: tuple[IntArray, FloatArray] | None = None
+    ) -> int:
+        """Send one component event, with (pixels, weights) when the shape is new; return t_publish_ns."""
+        stamp = self._stamp(COMPONENTS)
+        self._send(encode_component(stamp, self._epoch, event, footprint))
+        return stamp.t_publish_ns
+
+    def publish_epoch(self, table: EpochLike, events: Iterable[ComponentEvent], frame: int) -> None:
+        """Make `table` current and send what changed: its component events, then the event `epoch`.
+
+        To be called before the first result on that epoch, so that subscribers can name every id.
+
+        Parameters
+        ----------
+        table : EpochLike
+            The epoch; `core.epoch.Epoch` is one.
+        events : iterable of ComponentEvent
+            What changed since the epoch before. Shapes go with born and confirmed.
+        frame : int
+            First frame whose traces are on this epoch.
+        """
+        self.set_components(table)
+        column_of = {int(i): k for k, i in enumerate(table.ids)}
+        for event in events:
+            k = column_of.get(event.id) if event.kind in ("born", "confirmed") else None
+            self.publish_component(event, None if k is None else table.footprints.column(k))
+        self.publish_event(EVENT_EPOCH, frame, epoch=table.number, cells=len(column_of))
+
+    def publish_event(self, name: str, frame: int | None, /, **fields: Any) -> int:
+        """Send a named event; fields are plain values or arrays; return t_publish_ns."""
+        stamp = self._stamp(EVENTS)
+        self._send(encode_event(stamp, name, frame, self._epoch, fields))
+        return stamp.t_publish_ns
+
+    def publish_status(self, health: Health) -> int:
+        """Send how the session stands; return t_publish_ns. Also takes note of who subscribed."""
+        self._note_subscriptions()
+        stamp = self._stamp(STATUS)
+        self._send(encode_status(stamp, health))
+        return stamp.t_publish_ns
+
+    def publish_image(self, frame: int, t_capture_ns: int, image: NDArray[np.uint8]) -> int:
+        """Send a picture for the live view, (H, W) uint8; return t_publish_ns."""
+        stamp = self._stamp(IMAGE)
+        self._send(encode_image(stamp, frame, self._epoch, t_capture_ns, image))
+        return stamp.t_publish_ns
+
+    def subscribers(self, topic: str) -> int:
+        """Return how many subscribe to `topic`, as of the last status or request."""
+        return sum(n for prefix, n in self._subscriptions.items() if topic.encode().startswith(prefix))
+
+    @property
+    def malformed(self) -> int:
+        """Return the number of requests that could not be read."""
+        return self._control.malformed
+
+    async def serve_control(self) -> None:
+        """Answer requests until cancelled or closed. No request can end the session but stop."""
+        while self._context is not None:
+            try:
+                frames = await self._router.recv_multipart()
+            except asyncio.CancelledError:
+                if self._context is None:  # close() cancels the wait, not the task
+                    return
+                raise
+            self._note_subscriptions()  # whoever asks for a snapshot has subscribed before
+            client, *body = frames
+            envelope = [client, b""] if body[:1] == [b""] else [client]
+            await self._router.send_multipart(
+                envelope + self._control.answer(client, body[len(envelope) - 1 :])
+            )
+
+    def close(self) -> None:
+        """Say goodbye (event `closed`) and close the sockets; waits at most 0.3 s for what is under way."""
+        if self._context is not None:
+            self.publish_event(EVENT_CLOSED, self._frame)
+            self._release()
+
+    def __enter__(self) -> Publisher:
+        self.bind()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _release(self) -> None:
+        context, self._context = self._context, None
+        for socket in (self._data, self._router, self._latest):
+            socket.close()
+        if context is not None:
+            context.term()
+
+    def _stamp(self, topic: str) -> Stamp:
+        seq = self._seq[topic]
+        self._seq[topic] = seq + 1
+        return Stamp(self.sid, seq, self._clock())
+
+    def _send(self, parts: list[bytes]) -> None:
+        try:
+            self._data.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            self.dropped += 1
+
+    def _note_subscriptions(self) -> None:
+        # Reading until nothing is left also makes the socket apply them before the next message is sent.
+        with contextlib.suppress(zmq.Again):
+            while True:
+                note = self._data.recv(zmq.NOBLOCK)
+                prefix = note[1:]
+                if note[:1] in (b"\0", b"\1") and any(topic.encode().startswith(prefix) for topic in TOPICS):
+                    self._subscriptions[prefix] += 1 if note[0] else -1
+
+    def _hello(self, request: Header) -> tuple[Mapping[str, Any], Arrays]:
+        at = self.endpoints
+        return {
+            "version": VERSION,
+            "topics": TOPICS,
+            "endpoints": {"data": at.data, "control": at.control, "latest": at.latest},
+            "clock": {"monotonic_ns": self._clock(), "unix_ns": time.time_ns()},
+            "frame": self._frame,
+            "info": self._info,
+        }, {}
+
+    def _snapshot(self, request: Header) -> tuple[Mapping[str, Any], Arrays]:
+        arrays: dict[str, NDArray[Any]] = snapshot_arrays(self._table)
+        return {
+            "epoch": self._epoch,
+            "frame": self._frame,
+            "shape": None if self._table is None else self._table.footprints.shape,
+            "next_seq": {topic: self._seq[topic] for topic in TOPICS},
+        }, arrays
+
+    def _ping(self, request: Header) -> tuple[Mapping[str, Any], Arrays]:
+        return {"clock": {"monotonic_ns": self._clock(), "unix_ns": time.time_ns()}, "frame": self._frame}, {}
+
+    def _stop(self, request: Header) -> tuple[Mapping[str, Any], Arrays]:
+        if self._on_stop is None:
+            raise WireError("this session cannot be stopped from outside; use Ctrl-C where it runs")
+        self._on_stop()
+        return {}, {}
+
+
+def _bind_error(error: zmq.ZMQError, host: str, port: int, role: str) -> WireError:
+    if error.errno == zmq.EADDRINUSE:
+        return WireError(
+            f"port {port} ({role}) on {host} is in use, probably by another session; stop that one, or try "
+            "--bind 127.0.0.1:0"
+        )
+    return WireError(
+        f"port {port} ({role}) on {host} cannot be opened ({error.strerror}); try --bind 127.0.0.1:0"
+    )
