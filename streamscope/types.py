@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -99,6 +99,10 @@ class Footprints:
         """Return the pixels and weights of component `k`."""
         part = slice(int(self.indptr[k]), int(self.indptr[k + 1]))
         return self.pixels[part], self.weights[part]
+
+    def select(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Footprints:
+        """Return the components at these positions, in this order."""
+        return Footprints.from_columns(self.shape, [self.column(int(k)) for k in rows])
 
     def dense(self) -> FloatArray:
         """Return A as (H, W, K) float32, each footprint scaled to a maximum of 1."""
