@@ -78,10 +78,10 @@ class Publisher:
 
     Notes
     -----
-    The control socket is served through zmq.asyncio, which needs an event loop with ``add_reader``: on Windows
-    run the session in ``asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)``, because the default loop there
-    has none. The data sockets are plain: they are only written to, without waiting, and an awaitable send
-    costs more.
+    The control socket is served through zmq.asyncio, which needs an event loop with ``add_reader``. The
+    default loop on Windows has none: run the session in
+    ``asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)``. The data sockets are plain: they are only
+    written to, without waiting, and an awaitable send costs more.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Publisher:
         for _ in range(_ATTEMPTS):
             with socketlib.socket() as probe:
                 probe.bind((self._host, 0))
-                port = min(probe.getsockname()[1], LAST_DATA_PORT)
+                port = min(int(probe.getsockname()[1]), LAST_DATA_PORT)
             with contextlib.suppress(WireError):
                 self._bind_at(port)
                 return port

@@ -1,0 +1,400 @@
+"""Clients of a running session: one that waits in the caller's thread, one for asyncio."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Collection, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import zmq
+import zmq.asyncio
+
+from streamscope.errors import WireError
+from streamscope.wire.codec import Arrays, Header
+from streamscope.wire.control import decode_reply, encode_request
+from streamscope.wire.endpoints import DEFAULT_ENDPOINT, parse_endpoint
+from streamscope.wire.mirror import Mirror, checked_topics
+from streamscope.wire.schema import (
+    COMPONENTS,
+    EVENTS,
+    MAX_MESSAGE_BYTES,
+    STATUS,
+    TRACES,
+    WELCOME,
+    Message,
+    TracesMessage,
+)
+from streamscope.wire.snapshot import Cell, read_snapshot
+
+_ALWAYS = (COMPONENTS, EVENTS, STATUS)  # for the table, the end, and signs of life
+_REPEAT_S = 1.0  # a request without a reply is sent again, with the same id
+
+
+class _Client:
+    """What both clients share: options, the mirror of the session, and everything that does not wait."""
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        topics: str | Collection[str] = (TRACES,),
+        *,
+        timeout_s: float = 30.0,
+        connect_timeout_s: float = 10.0,
+        max_age_s: float | None = None,
+        queue: int = 1000,
+    ) -> None:
+        self.endpoints = parse_endpoint(endpoint)
+        self.info: Mapping[str, Any] = {}  # what hello said: info, clock, endpoints, version
+        self.skipped = 0  # messages passed over by recv_latest
+        self._topics = checked_topics(topics)
+        self._mirror = Mirror(self._topics)
+        self._timeout_s = timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._max_age_s = max_age_s
+        self._queue = queue
+
+    @property
+    def components(self) -> Mapping[int, Cell]:
+        """Return every component known so far by id; merged and retired ones stay, with that status."""
+        return MappingProxyType(self._mirror.cells)
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Return the number of messages lost so far, by topic."""
+        return MappingProxyType(self._mirror.lost)
+
+    @property
+    def sid(self) -> str | None:
+        """Return the session that is followed."""
+        return self._mirror.sid
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Return (H, W) of the reference frame, once there is a component table."""
+        return self._mirror.shape
+
+    @property
+    def closed(self) -> bool:
+        """Return whether the session said goodbye."""
+        return self._mirror.closed
+
+    def _connect_data(self, socket: zmq.Socket[Any]) -> None:
+        socket.linger = 0
+        socket.rcvhwm = self._queue
+        socket.maxmsgsize = MAX_MESSAGE_BYTES
+        for topic in (WELCOME, *(topic.encode() for topic in {*_ALWAYS, *self._topics})):
+            socket.subscribe(topic)
+        socket.connect(self.endpoints.data)
+
+    def _connect_control(self, socket: zmq.Socket[Any]) -> None:
+        socket.linger = 0
+        socket.maxmsgsize = MAX_MESSAGE_BYTES
+        socket.routing_id = (
+            uuid.uuid4().hex.encode()
+        )  # kept over reconnects, so that a repeated request is known
+        socket.connect(self.endpoints.control)
+
+    def _fresh(self, message: Message) -> Message:
+        if self._max_age_s is not None and isinstance(message, TracesMessage):
+            age_ms = message.age_ms(time.monotonic_ns())
+            limit_ms = 1e3 * self._max_age_s
+            if age_ms > limit_ms:
+                raise WireError(
+                    f"frame {message.frame} is {age_ms:.0f} ms old, older than the {limit_ms:.0f} ms that "
+                    "max_age_s allows: do not act on it; use recv_latest, or do less per message"
+                )
+        return message
+
+    def _nobody(self) -> WireError:
+        return WireError(
+            f"nobody publishes at {self.endpoints.data} (waited {self._connect_timeout_s:g} s): is a session "
+            "running, and is this the address that it printed when it began?"
+        )
+
+    def _silence(self) -> WireError:
+        return WireError(
+            f"nothing came from {self.endpoints.data} for {self._timeout_s:g} s, not even its status: "
+            "did the session end or hang?"
+        )
+
+    def _no_reply(self, verb: str) -> WireError:
+        return WireError(
+            f"no reply to {verb!r} from {self.endpoints.control} within {self._connect_timeout_s:g} s: "
+            "is the session still running?"
+        )
+
+
+class Subscriber(_Client):
+    """Receives a session's messages in the caller's thread.
+
+    ::
+
+        with Subscriber("tcp://127.0.0.1:5570") as subscriber:
+            for message in subscriber:
+                print(message.frame, dict(zip(message.ids, message.c)))
+
+    Iteration ends when the session does. To be used from one thread.
+
+    Parameters
+    ----------
+    endpoint : str
+        Data socket of the session, ``tcp://HOST:PORT`` or ``HOST:PORT``.
+    topics : str or collection of str
+        What to hand out: traces/ components/ events/ status/ image/. The component table is kept in any case.
+    timeout_s : float
+        Iteration raises WireError when nothing at all, status included, came for so long, s.
+    connect_timeout_s : float
+        How long to wait for the publisher and for each reply, s.
+    max_age_s : float, optional
+        Raise WireError instead of handing out a traces/ message older than this, s. For closed loops on the
+        same machine, since it compares with this machine's monotonic clock.
+    queue : int
+        Messages kept while the caller is busy; later ones are lost, and counted in `lost`.
+    """
+
+    def connect(self) -> None:
+        """Wait for the publisher, say hello, and take the snapshot.
+
+        Raises
+        ------
+        WireError
+            If nobody publishes there, or the versions do not agree.
+        """
+        self._context = zmq.Context()
+        self._data = self._context.socket(zmq.SUB)
+        self._dealer = self._context.socket(zmq.DEALER)
+        try:
+            self._connect_data(self._data)
+            self._connect_control(self._dealer)
+            if self._receive(self._connect_timeout_s) is None:
+                raise self._nobody()
+            self.info, _ = self._ask("hello", client="streamscope python")
+            self.refresh()
+        except BaseException:
+            self.close()
+            raise
+
+    def recv(self, timeout_s: float | None = None) -> Message | None:
+        """Return the next message of the chosen topics.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            How long to wait, s; None: for ever.
+
+        Returns
+        -------
+        message : Message or None
+            None when none came in time, or the session is over (`closed`).
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self.closed:
+            parts = self._receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if parts is None:
+                return None
+            message = self._accept(parts)
+            if message is not None:
+                return self._fresh(message)
+        return None
+
+    def recv_latest(self, timeout_s: float | None = None) -> Message | None:
+        """Return the newest message that has arrived, passing over older ones, or wait for the next."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        newest = None
+        while not self.closed:
+            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+            parts = self._receive(wait if newest is None else 0.0)
+            if parts is None:
+                break
+            message = self._accept(parts)
+            if message is not None:
+                self.skipped += newest is not None
+                newest = message
+        return None if newest is None else self._fresh(newest)
+
+    def refresh(self) -> None:
+        """Take the snapshot again, e.g. for the present shapes."""
+        self._mirror.take_snapshot(read_snapshot(*self._ask("snapshot")))
+
+    def ask(self, verb: str, **fields: Any) -> Mapping[str, Any]:
+        """Return the reply to a request such as ping or stop.
+
+        Raises
+        ------
+        WireError
+            With the reason when it was refused, or when no reply came.
+        """
+        return self._ask(verb, **fields)[0]
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._data.close()
+        self._dealer.close()
+        self._context.term()
+
+    def __enter__(self) -> Subscriber:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Subscriber:
+        return self
+
+    def __next__(self) -> Message:
+        while not self.closed:
+            parts = self._receive(self._timeout_s)
+            if parts is None:
+                raise self._silence()
+            message = self._accept(parts)
+            if message is not None:
+                return self._fresh(message)
+        raise StopIteration
+
+    def _accept(self, parts: list[bytes]) -> Message | None:
+        message = self._mirror.feed(parts)
+        if self._mirror.needs_snapshot:
+            self.refresh()
+        return message
+
+    def _receive(self, timeout_s: float | None) -> list[bytes] | None:
+        if not self._data.poll(None if timeout_s is None else int(1e3 * timeout_s)):
+            return None
+        return self._data.recv_multipart()
+
+    def _ask(self, verb: str, **fields: Any) -> tuple[Header, Arrays]:
+        request_id = uuid.uuid4().hex
+        deadline = time.monotonic() + self._connect_timeout_s
+        while time.monotonic() < deadline:
+            self._dealer.send_multipart(encode_request(request_id, verb, **fields))
+            repeat_at = min(deadline, time.monotonic() + _REPEAT_S)
+            while (wait := repeat_at - time.monotonic()) > 0:
+                if self._dealer.poll(int(1e3 * wait)):
+                    reply = decode_reply(self._dealer.recv_multipart(), request_id)
+                    if reply is not None:
+                        return reply
+        raise self._no_reply(verb)
+
+
+class AsyncSubscriber(_Client):
+    """Receives a session's messages in an asyncio loop; parameters and meaning as in `Subscriber`.
+
+    ::
+
+        async with AsyncSubscriber("tcp://127.0.0.1:5570") as subscriber:
+            async for message in subscriber:
+                ...
+
+    Notes
+    -----
+    zmq.asyncio needs an event loop with ``add_reader``: on Windows a ``asyncio.SelectorEventLoop``.
+    """
+
+    async def connect(self) -> None:
+        """Wait for the publisher, say hello, and take the snapshot; errors as `Subscriber.connect`."""
+        self._context = zmq.asyncio.Context()
+        self._data = self._context.socket(zmq.SUB)
+        self._dealer = self._context.socket(zmq.DEALER)
+        try:
+            self._connect_data(self._data)
+            self._connect_control(self._dealer)
+            if await self._receive(self._connect_timeout_s) is None:
+                raise self._nobody()
+            self.info, _ = await self._ask("hello", client="streamscope python")
+            await self.refresh()
+        except BaseException:
+            self.close()
+            raise
+
+    async def recv(self, timeout_s: float | None = None) -> Message | None:
+        """Return the next message of the chosen topics, as `Subscriber.recv`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self.closed:
+            parts = await self._receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if parts is None:
+                return None
+            message = await self._accept(parts)
+            if message is not None:
+                return self._fresh(message)
+        return None
+
+    async def recv_latest(self, timeout_s: float | None = None) -> Message | None:
+        """Return the newest message that has arrived, as `Subscriber.recv_latest`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        newest = None
+        while not self.closed:
+            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+            parts = await self._receive(wait if newest is None else 0.0)
+            if parts is None:
+                break
+            message = await self._accept(parts)
+            if message is not None:
+                self.skipped += newest is not None
+                newest = message
+        return None if newest is None else self._fresh(newest)
+
+    async def refresh(self) -> None:
+        """Take the snapshot again, e.g. for the present shapes."""
+        self._mirror.take_snapshot(read_snapshot(*await self._ask("snapshot")))
+
+    async def ask(self, verb: str, **fields: Any) -> Mapping[str, Any]:
+        """Return the reply to a request such as ping or stop, as `Subscriber.ask`."""
+        return (await self._ask(verb, **fields))[0]
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._data.close()
+        self._dealer.close()
+        self._context.term()
+
+    async def __aenter__(self) -> AsyncSubscriber:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> AsyncSubscriber:
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self.closed:
+            parts = await self._receive(self._timeout_s)
+            if parts is None:
+                raise self._silence()
+            message = await self._accept(parts)
+            if message is not None:
+                return self._fresh(message)
+        raise StopAsyncIteration
+
+    async def _accept(self, parts: list[bytes]) -> Message | None:
+        message = self._mirror.feed(parts)
+        if self._mirror.needs_snapshot:
+            await self.refresh()
+        return message
+
+    async def _receive(self, timeout_s: float | None) -> list[bytes] | None:
+        # Wait for readiness and read without waiting: a cancelled read could lose the message.
+        if not await self._data.poll(None if timeout_s is None else int(1e3 * timeout_s)):
+            return None
+        return await self._data.recv_multipart(zmq.NOBLOCK)
+
+    async def _ask(self, verb: str, **fields: Any) -> tuple[Header, Arrays]:
+        request_id = uuid.uuid4().hex
+        deadline = time.monotonic() + self._connect_timeout_s
+        while time.monotonic() < deadline:
+            await self._dealer.send_multipart(encode_request(request_id, verb, **fields))
+            repeat_at = min(deadline, time.monotonic() + _REPEAT_S)
+            while (wait := repeat_at - time.monotonic()) > 0:
+                if await self._dealer.poll(int(1e3 * wait)):
+                    reply = decode_reply(await self._dealer.recv_multipart(zmq.NOBLOCK), request_id)
+                    if reply is not None:
+                        return reply
+        raise self._no_reply(verb)
