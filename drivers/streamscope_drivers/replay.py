@@ -13,6 +13,7 @@ import numpy as np
 
 from streamscope.errors import SourceError
 from streamscope.types import ByteArray, Frame, Movie, MovieInfo
+from streamscope_drivers import synthetic
 from streamscope_drivers.arrays import HDF5_SIGNATURE, NUMPY_SIGNATURE, open_hdf5, open_npy
 
 READ_AHEAD_BYTES = 2 << 20  # one batch: small enough that reading never holds the interpreter for long
@@ -38,6 +39,8 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
     SourceError
         If nothing is there, or it is no movie that can be used. One sentence: expected, came, what to do.
     """
+    if spec.startswith(synthetic.PREFIX):
+        return synthetic.open_movie(spec, fps, um_per_px)
     path, dataset = _split(spec)
     if not path.exists():
         raise SourceError(f"a movie was expected at {path}, but nothing is there; check the path")

@@ -3,9 +3,9 @@
 import h5py
 import numpy as np
 import pytest
-from streamscope_drivers.replay import Replay, open_movie
 
 from streamscope.errors import SourceError
+from streamscope_drivers.replay import Replay, open_movie
 
 
 @pytest.fixture
