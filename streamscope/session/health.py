@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.session.machine import State
-from streamscope.types import FLAG_LATE, FrameResult, Health, LongArray
+from streamscope.types import FLAG_LATE, ByteArray, FrameResult, Health, LongArray
 
 WINDOW = 256  # frames over which rate and age are taken
 
@@ -28,26 +28,32 @@ class HealthMeter:
         self.late = 0
         self.cells = 0
         self.provisional = 0
-        self.not_learned = 0
+        self.shed = ""  # what overload has switched off
+        self.message = ""  # what the session is busy with, in words
         self._epoch = 0
         self._shift = (0.0, 0.0)
         self._published = np.zeros(window, np.int64)  # ns
         self._age = np.zeros(window, np.int64)  # ns
-        self._n = 0
+        self.n_published = 0
 
     def published(self, result: FrameResult, t_publish_ns: int) -> None:
         """Count one published frame; its age is the time from capture to publication."""
-        slot = self._n % len(self._age)
+        slot = self.n_published % len(self._age)
         self._published[slot] = t_publish_ns
         self._age[slot] = t_publish_ns - result.t_capture_ns
-        self._n += 1
+        self.n_published += 1
         self.frame = result.index
         self.lost += result.gap
         self.late += bool(result.flags & FLAG_LATE)
         self._epoch = result.epoch
         self._shift = (result.shift.dy, result.shift.dx)
 
-    def now(self, state: State, queue: int, dropped: int = 0, shed: str = "", message: str = "") -> Health:
+    def adopted(self, status: ByteArray) -> None:
+        """Count the components of a new epoch; `status` (K,) is 0 for provisional, 1 for confirmed."""
+        self.cells = int(np.count_nonzero(status))
+        self.provisional = len(status) - self.cells
+
+    def now(self, state: State, queue: int = 0, dropped: int = 0) -> Health:
         """Return the health at this moment.
 
         Parameters
@@ -56,12 +62,8 @@ class HealthMeter:
             Of the session.
         queue, dropped : int
             Frames that wait for the pipeline, and frames that it never got.
-        shed : str
-            What overload has switched off, "" for nothing.
-        message : str
-            What the session is busy with, in words.
         """
-        n = min(self._n, len(self._age))
+        n = min(self.n_published, len(self._age))
         p50, p99 = np.percentile(self._age[:n], [50, 99]) / 1e6 if n else (0.0, 0.0)
         return Health(
             state=state.value,
@@ -77,8 +79,8 @@ class HealthMeter:
             provisional=self.provisional,
             epoch=self._epoch,
             shift_px=self._shift,
-            shed=shed,
-            message=message,
+            shed=self.shed,
+            message=self.message,
         )
 
     @staticmethod

@@ -1,0 +1,244 @@
+"""The threads that frames go through: driver, pipeline, learner. Each owns what no other may touch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from streamscope.core.epoch import Epoch
+from streamscope.session.queue import BoundedQueue
+from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, FloatArray, Frame, FrameResult, Source, Tail
+
+RING_BYTES = 64 << 20  # aligned frames that may wait for the learner in paced replay
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """An epoch, and the first frame that was inferred on it."""
+
+    epoch: Epoch
+    frame: int
+
+
+Item: TypeAlias = FrameResult | Adopted | Tail
+
+
+class Infers(Protocol):
+    """What the pipeline needs of the engine."""
+
+    def __call__(self, frame: Frame, aligned: FloatArray) -> FrameResult:
+        """Infer one frame and fill `aligned` with the registered frame."""
+
+    def adopt(self, epoch: Epoch) -> None:
+        """Take over what was learned."""
+
+    def tail(self) -> Tail:
+        """Return the delayed values that no later frame carries."""
+
+
+class Learns(Protocol):
+    """What the learner thread needs of the engine."""
+
+    lag_frames: int
+
+    def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
+        """Learn from one frame; return an epoch when something changed."""
+
+
+class Outlet(Protocol):
+    """Where results go: the loop, the journal."""
+
+    def put(self, item: Item) -> bool:
+        """Take an item over."""
+
+    def close(self) -> None:
+        """Accept no further items."""
+
+
+def drive(source: Source, frames: BoundedQueue[Frame], stopped: Callable[[], bool]) -> None:
+    """Hand the frames of a source to the pipeline until it ends, is stopped, or nobody takes them."""
+    try:
+        for frame in source.frames(stopped):
+            if not frames.put(frame):
+                return
+    finally:
+        frames.close()
+
+
+class Learning:
+    """The learner thread and the ring of aligned frames between it and the pipeline.
+
+    An epoch is adopted as soon as it is there; frames that find the ring full are not learned from.
+
+    Parameters
+    ----------
+    learner : Learns
+        Owned by the learner thread from here on.
+    shape : tuple of int
+        (H, W) of the frames.
+    """
+
+    def __init__(self, learner: Learns, shape: tuple[int, int]) -> None:
+        n = self._ring_size(learner.lag_frames, shape)
+        self.skipped = 0
+        self._learner = learner
+        self._ring = np.zeros((n, *shape), np.float32)
+        self._scratch = np.zeros(shape, np.float32)  # for frames that the learner cannot take
+        self._free: deque[int] = deque(range(n))
+        self._waiting: BoundedQueue[tuple[int, FrameResult]] = BoundedQueue(n)
+        self._epochs: deque[tuple[int, Epoch]] = deque()
+        self._consumed = -1
+        self._ended = False
+        self._progress = threading.Condition()
+
+    def run(self) -> None:
+        """Learn from the frames that are handed over until the last; the body of the learner thread."""
+        try:
+            while (item := self._waiting.get()) is not None:
+                slot, result = item
+                epoch = self._learner.consume(self._ring[slot], result)
+                self._free.append(slot)
+                self._report(result.index, epoch)
+        finally:
+            with self._progress:
+                self._ended = True
+                self._progress.notify_all()
+
+    def epochs_for(self, index: int) -> list[Epoch]:
+        """Return the epochs that take effect with frame `index`. Never waits."""
+        ready = []
+        while self._epochs:
+            ready.append(self._epochs.popleft()[1])
+        return ready
+
+    def slot(self) -> int | None:
+        """Return a free place in the ring, None if the learner is too far behind."""
+        try:
+            return self._free.popleft()
+        except IndexError:
+            self.skipped += 1
+            return None
+
+    def buffer(self, slot: int | None) -> FloatArray:
+        """Return the (H, W) array to fill for this slot."""
+        return self._scratch if slot is None else self._ring[slot]
+
+    def hand_over(self, slot: int, result: FrameResult) -> None:
+        """Let the learner have an aligned frame and its result."""
+        self._waiting.put((slot, result))
+
+    def close(self) -> None:
+        """Let the learner end after the frames that it already has."""
+        self._waiting.close()
+
+    def cancel(self) -> None:
+        """Let the learner end now."""
+        self._waiting.cancel()
+
+    def _report(self, index: int, epoch: Epoch | None) -> None:
+        with self._progress:
+            if epoch is not None:
+                self._epochs.append((index, epoch))
+            self._consumed = index
+            self._progress.notify_all()
+
+    @staticmethod
+    def _ring_size(lag_frames: int, shape: tuple[int, int]) -> int:
+        return max(lag_frames + 2, min(256, RING_BYTES // (4 * shape[0] * shape[1])))
+
+
+class LockstepLearning(Learning):
+    """The learner of a replay at full speed: what it learned up to frame t takes effect at t + lag, always.
+
+    Two runs give the same bytes; the pipeline waits for the learner, which it may not do in real time.
+    """
+
+    def epochs_for(self, index: int) -> list[Epoch]:
+        """Return the epochs learned from frames up to `index` - lag, after waiting for that frame."""
+        last = index - self._learner.lag_frames
+        ready = []
+        with self._progress:
+            while self._consumed < last and not self._ended:
+                self._progress.wait()
+            while self._epochs and self._epochs[0][0] <= last:
+                ready.append(self._epochs.popleft()[1])
+        return ready
+
+    @staticmethod
+    def _ring_size(lag_frames: int, shape: tuple[int, int]) -> int:
+        return lag_frames + 2
+
+
+class Pipeline:
+    """The pipeline thread: the way of a frame from the queue to everybody who wants its result.
+
+    Parameters
+    ----------
+    infer : Infers
+        Owned by the pipeline thread from here on.
+    frames : BoundedQueue
+        Frames, in order.
+    learning : Learning
+        Where aligned frames go, and where epochs come from.
+    outlets : sequence of Outlet
+        Where results go, the most urgent first.
+    late_after_ns : int or None
+        Age at which a result is flagged as late; None where there is no pace.
+    clock : callable
+        Monotonic time, ns.
+    """
+
+    def __init__(
+        self,
+        infer: Infers,
+        frames: BoundedQueue[Frame],
+        learning: Learning,
+        outlets: Sequence[Outlet],
+        late_after_ns: int | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._infer = infer
+        self._frames = frames
+        self._learning = learning
+        self._outlets = outlets
+        self._late_after_ns = late_after_ns
+        self._clock = clock
+
+    def run(self) -> None:
+        """Infer every frame, then give out the tail; the body of the pipeline thread."""
+        try:
+            while (frame := self._frames.get()) is not None:
+                self._one(frame)
+            self._give(self._infer.tail())
+        finally:
+            self._learning.close()
+            for outlet in self._outlets:
+                outlet.close()
+
+    def _one(self, frame: Frame) -> None:
+        for epoch in self._learning.epochs_for(frame.index):
+            self._infer.adopt(epoch)
+            self._give(Adopted(epoch, frame.index))
+        slot = self._learning.slot()
+        result = self._infer(frame, self._learning.buffer(slot))
+        result = self._stamp(result, learned=slot is not None)
+        self._give(result)
+        if slot is not None:
+            self._learning.hand_over(slot, result)
+
+    def _stamp(self, result: FrameResult, *, learned: bool) -> FrameResult:
+        now_ns = self._clock()
+        flags = result.flags | (0 if learned else FLAG_NO_LEARNING)
+        if self._late_after_ns is not None and now_ns - result.t_capture_ns > self._late_after_ns:
+            flags |= FLAG_LATE
+        return replace(result, t_result_ns=now_ns, flags=flags)
+
+    def _give(self, item: Item) -> None:
+        for outlet in self._outlets:
+            outlet.put(item)

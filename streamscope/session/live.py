@@ -1,0 +1,128 @@
+"""The live part of a session: its queues, its four threads, and the publishing between them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from streamscope.session.engine import Engine
+from streamscope.session.health import HealthMeter
+from streamscope.session.lanes import Item, Learning, LockstepLearning, Pipeline, drive
+from streamscope.session.outputs import LoopOutlet, Record
+from streamscope.session.plan import SessionPlan
+from streamscope.session.publishing import Publishing
+from streamscope.session.queue import BoundedQueue, NeverWait
+from streamscope.session.registry import play
+from streamscope.session.threads import in_thread, quiet_interpreter
+from streamscope.session.writing import Writer
+from streamscope.types import Frame, Health
+from streamscope.wire.publisher import Publisher
+
+FRAMES = 32  # that may wait for the pipeline; a replay waits when they do
+RESULTS_AT_FULL_SPEED = 128  # that may wait for the loop before the pipeline waits
+RESULTS_IN_REAL_TIME = 4096  # minutes behind: the session ends with an error rather than lose results
+RECORDS = 4096  # that may wait for the writer
+
+
+class LivePart:
+    """Run the lanes of a session from its first frame to the last record in the journal.
+
+    Parameters
+    ----------
+    plan : SessionPlan
+        What to replay, and how fast.
+    publisher : Publisher
+        Bound sockets.
+    meter : HealthMeter
+        Counts what is published.
+    engine : Engine
+        How to infer and learn.
+    journal : Path
+        Where to keep the results.
+    """
+
+    def __init__(
+        self, plan: SessionPlan, publisher: Publisher, meter: HealthMeter, engine: Engine, journal: Path
+    ) -> None:
+        shape = plan.movie.info.shape
+        paced = plan.speed is not None
+        self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
+        self._stopped = threading.Event()
+        self._source = play(plan.movie, plan.speed, plan.loop)
+        self._frames: BoundedQueue[Frame] = BoundedQueue(FRAMES)
+        self._results: BoundedQueue[Item] = (
+            NeverWait(RESULTS_IN_REAL_TIME, "stream") if paced else BoundedQueue(RESULTS_AT_FULL_SPEED)
+        )
+        self._records: BoundedQueue[Record] = BoundedQueue(RECORDS)
+        self._outlet = LoopOutlet(self._results)
+        self._publishing = Publishing(publisher, meter, self._records)
+        self._learning = (Learning if paced else LockstepLearning)(engine.learner(plan.engine, shape), shape)
+        self._pipeline = Pipeline(
+            engine.infer(plan.engine, shape), self._frames, self._learning, [self._outlet], plan.frame_ns
+        )
+        self._writer = Writer(journal, self._records)
+
+    @property
+    def queue(self) -> int:
+        """Return the number of frames that wait for the pipeline."""
+        return len(self._frames)
+
+    @property
+    def dropped(self) -> int:
+        """Return the number of frames that the pipeline never got."""
+        return self._frames.dropped
+
+    def stop(self) -> None:
+        """Take no further frames from the source; what is under way is finished."""
+        self._stopped.set()
+
+    def keep(self, health: Health) -> None:
+        """Write a health record into the journal, unless the writer is far behind."""
+        if len(self._records) < self._records.capacity // 2:
+            self._records.put(health)
+
+    async def run(self, group: asyncio.TaskGroup, source_ended: Callable[[], object]) -> None:
+        """Run to the end; afterwards `failure` says whether a lane failed.
+
+        Parameters
+        ----------
+        group : TaskGroup
+            Owns the tasks.
+        source_ended : callable
+            Called when the source has given its last frame.
+        """
+        with quiet_interpreter():
+            lanes = {
+                "driver": self._drive(source_ended),
+                "pipeline": in_thread("pipeline", self._pipeline.run),
+                "learner": in_thread("learner", self._learning.run),
+                "writer": in_thread("writer", self._writer.run),
+                "publishing": self._publishing.run(self._outlet),
+            }
+            tasks = [group.create_task(self._watched(name, body), name=name) for name, body in lanes.items()]
+            await asyncio.wait(tasks)
+
+    async def _drive(self, source_ended: Callable[[], object]) -> None:
+        await in_thread("driver", lambda: drive(self._source, self._frames, self._stopped.is_set))
+        source_ended()
+
+    async def _watched(self, name: str, body: Coroutine[Any, Any, None]) -> None:
+        try:
+            await body
+        except Exception as error:  # top of each lane: the session ends, its files are kept
+            if self.failure is None:
+                self.failure = (name, error)
+            self._give_up(name)
+
+    def _give_up(self, name: str) -> None:
+        """Let every lane end soon; what was published is still written, if the writer can."""
+        self._stopped.set()
+        self._frames.cancel()
+        self._learning.cancel()
+        if name == "publishing":
+            self._outlet.cancel()
+        if name == "writer":
+            self._records.cancel()

@@ -1,0 +1,86 @@
+"""What the loop does with each thing that comes out of the pipeline: publish it, count it, keep it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streamscope.session.health import HealthMeter
+from streamscope.session.lanes import Adopted, Item
+from streamscope.session.outputs import LoopOutlet, Note, Published, Record
+from streamscope.session.queue import BoundedQueue
+from streamscope.types import FLAG_BAD_MOTION, FLAG_NO_LEARNING, FrameResult, Tail
+from streamscope.wire.publisher import Publisher
+from streamscope.wire.schema import EVENT_BAD_MOTION, EVENT_GAP, EVENT_OVERLOAD
+
+WRITER_POLL_S = 0.005
+
+
+class Publishing:
+    """Publish what comes out of the pipeline and hand it to the journal, in order. Owned by the loop.
+
+    Parameters
+    ----------
+    publisher : Publisher
+        The sockets.
+    meter : HealthMeter
+        Counts what was published.
+    records : BoundedQueue
+        The way to the writer thread.
+    """
+
+    def __init__(self, publisher: Publisher, meter: HealthMeter, records: BoundedQueue[Record]) -> None:
+        self._publisher = publisher
+        self._meter = meter
+        self._records = records
+        self._flags = 0
+
+    async def run(self, outlet: LoopOutlet) -> None:
+        """Publish everything that comes through `outlet` until it ends."""
+        try:
+            while items := await outlet.take():
+                for item in items:
+                    self._one(item)
+                await self._let_the_writer_catch_up()
+        finally:
+            self._records.close()
+
+    def _one(self, item: Item) -> None:
+        match item:
+            case FrameResult():
+                self._tell_of_changes(item)
+                t_publish_ns = self._publisher.publish_result(item)
+                self._meter.published(item, t_publish_ns)
+                self._records.put(Published(item, t_publish_ns))
+            case Adopted():
+                self._publisher.publish_epoch(item.epoch, item.epoch.events, item.frame)
+                self._meter.adopted(item.epoch.status)
+                self._records.put(item)
+            case Tail():
+                self._publisher.publish_tail(item)
+                self._records.put(item)
+
+    def _tell_of_changes(self, result: FrameResult) -> None:
+        """Say once when something goes wrong or is well again, before the frame where it changes."""
+        if result.gap:
+            self._event(EVENT_GAP, result.index, n=result.gap)
+        changed = result.flags ^ self._flags
+        self._flags = result.flags
+        if changed & FLAG_BAD_MOTION:
+            self._event(EVENT_BAD_MOTION, result.index, bad=bool(result.flags & FLAG_BAD_MOTION))
+        if changed & FLAG_NO_LEARNING:
+            shed = "learning" if result.flags & FLAG_NO_LEARNING else ""
+            self._event(EVENT_OVERLOAD, result.index, shed=shed)
+            self._meter.shed = shed
+
+    def _event(self, name: str, frame: int, **fields: object) -> None:
+        self._publisher.publish_event(name, frame, **fields)
+        self._records.put(Note(name, frame, fields))
+
+    async def _let_the_writer_catch_up(self) -> None:
+        """Give the loop's other tasks a turn, longer while the writer is half its queue behind.
+
+        The loop itself may not wait in `put`: half of the queue is room for more than one batch.
+        """
+        await asyncio.sleep(0)
+        while len(self._records) > self._records.capacity // 2:
+            await asyncio.sleep(WRITER_POLL_S)

@@ -1,0 +1,146 @@
+"""The refit of a session: from its live components and its recording to the second half of session.h5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from streamscope.errors import SourceError, StorageError
+from streamscope.storage.journal import JournalReader
+from streamscope.storage.result import add_refit, write_session
+from streamscope.storage.session_folder import SessionFolder
+from streamscope.storage.session_record import open_live
+from streamscope.types import (
+    ByteArray,
+    DoubleArray,
+    FloatArray,
+    Footprints,
+    IdArray,
+    IntArray,
+    LongArray,
+    Movie,
+    MovieInfo,
+    RefitResult,
+)
+
+LEAST_FRAMES = 20  # fewer say nothing about noise or decay
+Progress: TypeAlias = Callable[[str, float], None]
+
+
+class RefitStopped(Exception):
+    """The user does not want to wait for the refit; raised by a progress callback."""
+
+
+class FirstFrames:
+    """The first frames of a movie, as a movie: what a replay that was stopped has seen.
+
+    Parameters
+    ----------
+    movie : Movie
+        The whole recording.
+    n_frames : int
+        How many of its frames there are in this one.
+    """
+
+    def __init__(self, movie: Movie, n_frames: int) -> None:
+        self._movie = movie
+        self._n = n_frames
+
+    @property
+    def info(self) -> MovieInfo:
+        """Return what is known of the recording."""
+        return replace(self._movie.info, n_frames=self._n)
+
+    @property
+    def times_s(self) -> DoubleArray:
+        """Return the recorded time of each frame, (T,), s."""
+        return self._movie.times_s[: self._n]
+
+    @property
+    def gap(self) -> IntArray:
+        """Return the number of frames missing before each frame, (T,)."""
+        return self._movie.gap[: self._n]
+
+    @property
+    def hw(self) -> LongArray | None:
+        """Return the hardware counter of each frame, (T,), if there is one."""
+        hw = self._movie.hw
+        return None if hw is None else hw[: self._n]
+
+    def read(self, start: int, stop: int) -> ByteArray:
+        """Return frames start..stop as (n, H, W) uint8."""
+        return self._movie.read(start, min(stop, self._n))
+
+    def close(self) -> None:
+        """Release files."""
+        self._movie.close()
+
+
+def write_live(folder: SessionFolder) -> Path:
+    """Write session.h5 with what the journal holds and return its path."""
+    with JournalReader(folder.journal, folder.shape) as reader:
+        return write_session(folder, reader)
+
+
+def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None = None) -> RefitResult:
+    """Refit a session from its recording, put the result into its session.h5, and return it.
+
+    Parameters
+    ----------
+    folder : SessionFolder
+        The session; its live part is where the refit begins.
+    movie : Movie
+        The recording; of a replay that was stopped early, only the frames that it played are used.
+    progress : callable, optional
+        Called with the stage's name and the fraction done; may raise to give up, which leaves the file as
+        it was.
+
+    Raises
+    ------
+    SourceError
+        If the recording is not the one that the session was made from.
+    StorageError
+        If the session has too few frames for a refit.
+    """
+    from streamscope.offline.refit import refit  # half a second, and not needed by a session without refit
+
+    if movie.info.shape != folder.shape:
+        raise SourceError(
+            f"{movie.info.source} has frames of {movie.info.shape}, the session {folder.shape}; "
+            "is it the recording that this session was made from?"
+        )
+    footprints, ids, seen, shifts = _live_start(folder)
+    n = min(len(shifts), movie.info.n_frames)
+    if n < LEAST_FRAMES:
+        raise StorageError(
+            f"the session has {n} frames, a refit needs {LEAST_FRAMES}; replay more of the recording"
+        )
+    played = movie if n == movie.info.n_frames else FirstFrames(movie, n)
+    result = refit(played, folder.engine, footprints, ids, shifts[:n], progress)
+    result = replace(result, ids=_never_reused(result.ids, ids, seen))
+    add_refit(folder, result)
+    return result
+
+
+def _live_start(folder: SessionFolder) -> tuple[Footprints | None, IdArray | None, IdArray, FloatArray]:
+    """Return the components alive at the end, their ids, every id ever given, and the live shifts (T, 2)."""
+    with open_live(folder) as live:
+        components = live.components()
+        shifts = live.frames().shifts.astype(np.float32)
+    alive = components.select(components.has_status("confirmed") | components.has_status("provisional"))
+    if not len(alive.ids):
+        return None, None, components.ids, shifts
+    return alive.footprints, alive.ids, components.ids, shifts
+
+
+def _never_reused(ids: IdArray, alive: IdArray | None, seen: IdArray) -> IdArray:
+    """Return the refit's ids, those that it newly gave moved above every id that the session ever gave."""
+    known = np.isin(ids, np.zeros(0, np.uint32) if alive is None else alive)
+    highest = int(max(seen.max(initial=0), ids[known].max(initial=0)))
+    out = ids.copy()
+    out[~known] = highest + 1 + np.arange(np.count_nonzero(~known), dtype=np.uint32)
+    return out

@@ -1,0 +1,283 @@
+"""One session from the bind of its sockets to its finished file."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, ParamSpec
+
+from streamscope._version import __version__
+from streamscope.errors import StreamScopeError
+from streamscope.session.engine import Engine, real_engine
+from streamscope.session.health import HealthMeter
+from streamscope.session.live import LivePart
+from streamscope.session.machine import Event, Machine, State
+from streamscope.session.observer import Observer
+from streamscope.session.plan import SessionPlan
+from streamscope.session.refitting import LEAST_FRAMES, RefitStopped, refit_session, write_live
+from streamscope.session.threads import in_thread
+from streamscope.storage.session_folder import SessionFolder, create_session
+from streamscope.types import Health
+from streamscope.wire.publisher import Publisher
+from streamscope.wire.schema import EVENT_STATE
+
+P = ParamSpec("P")
+
+JOIN_S = 1.0  # from the bind to frame 0, so that subscribers that were waiting miss nothing
+ERROR_FILE = "error.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a session ended."""
+
+    folder: Path | None  # None if it was stopped before it began
+    result: Path | None  # session.h5
+    n_frames: int
+    refitted: bool
+    health: Health | None
+
+
+def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Engine | None = None) -> Outcome:
+    """Run a session to its end in this thread; Ctrl-C once ends it well, twice without the refit.
+
+    Raises
+    ------
+    StreamScopeError
+        If a part of it failed; the live results up to then are kept, and the message says where.
+    """
+    session = Session(plan, observer or Observer(), engine or real_engine())
+    # The selector loop also on Windows: pyzmq's asyncio sockets need add_reader.
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner, _stopped_by_ctrl_c(session):
+        return runner.run(session.run())
+
+
+class Session:
+    """The life of one session; `run` is called once.
+
+    Parameters
+    ----------
+    plan : SessionPlan
+        What to do.
+    observer : Observer
+        Who watches.
+    engine : Engine
+        How to infer and learn.
+    """
+
+    def __init__(self, plan: SessionPlan, observer: Observer, engine: Engine) -> None:
+        self._plan = plan
+        self._observer = observer
+        self._engine = engine
+        self._machine = Machine(self._changed)
+        self._meter = HealthMeter(plan.n_frames)
+        self._publisher = Publisher(plan.config.wire.bind, info=_hello(plan), on_stop=self._take_stop)
+        self._live: LivePart | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stops = 0
+        self._refit_unwanted = not plan.refit
+
+    def stop(self) -> None:
+        """Ask the session to end: once with the refit, twice without. May be called in any thread."""
+        if self._loop is None:
+            self._stops += 1
+        else:
+            self._loop.call_soon_threadsafe(self._take_stop)
+
+    async def run(self) -> Outcome:
+        """Bind, warm up, run, drain, refit; return how it ended.
+
+        Raises
+        ------
+        StreamScopeError
+            If the sockets cannot be bound or a part of the session failed.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._observer.bound(self._publisher.bind())
+        try:
+            async with asyncio.TaskGroup() as group:
+                served = group.create_task(self._publisher.serve_control(), name="control")
+                status = group.create_task(self._report(), name="status")
+                ended = await self._guarded(group)
+                served.cancel()
+                status.cancel()
+        finally:
+            self._publisher.close()
+        if isinstance(ended, Exception):
+            raise ended
+        return ended
+
+    async def _guarded(self, group: asyncio.TaskGroup) -> Outcome | Exception:
+        """Return the error instead of raising it: a group would wrap it into another."""
+        try:
+            return await self._phases(group)
+        except Exception as error:  # top of the session: the files are kept, the command line says why
+            if self._machine.state is not State.FAILED:
+                self._machine.send(Event.ERROR)
+            return error
+
+    async def _phases(self, group: asyncio.TaskGroup) -> Outcome:
+        ready_s = time.monotonic() + JOIN_S
+        await self._warm_up()
+        await asyncio.sleep(max(0.0, ready_s - time.monotonic()))
+        if self._stops:
+            return Outcome(None, None, 0, False, self._health())
+        folder = self._make_folder()
+        self._observer.started(folder.folder)
+        await self._run_live(group, folder)
+        result = await in_thread("result", lambda: write_live(folder))
+        refitted = await self._refit(folder)
+        return Outcome(folder.folder, result, self._meter.n_published, refitted, self._health())
+
+    async def _warm_up(self) -> None:
+        relay = self._relay(self._observer.warming)
+
+        def progress(what: str, done: int, total: int) -> None:
+            if self._stops:
+                raise _Stopped
+            relay(what, done, total)
+
+        with suppress(_Stopped):
+            await in_thread("warm-up", lambda: self._engine.warm_up(progress))
+
+    def _make_folder(self) -> SessionFolder:
+        plan, now = self._plan, datetime.now(UTC).astimezone()
+        return create_session(Path(plan.config.out), plan.config, plan.engine, plan.movie.info, now)
+
+    async def _run_live(self, group: asyncio.TaskGroup, folder: SessionFolder) -> None:
+        live = LivePart(self._plan, self._publisher, self._meter, self._engine, folder.journal)
+        self._live = live
+        self._machine.send(Event.START)
+        await live.run(group, partial(self._machine.send, Event.END))
+        if live.failure is not None:
+            self._machine.send(Event.ERROR)
+            await self._salvage(folder, *live.failure)
+
+    async def _salvage(self, folder: SessionFolder, lane: str, error: Exception) -> NoReturn:
+        """Keep what there is, note the details beside it, and say in one sentence what happened."""
+        reason = _note_error(folder, error)
+        kept = folder.journal.name
+        with suppress(StreamScopeError):
+            kept = (await in_thread("result", lambda: write_live(folder))).name
+        raise StreamScopeError(
+            f"the session ended after frame {self._meter.frame} because its {lane} failed: {reason}; "
+            f"the live results up to there are kept in {folder.folder / kept}, details in {ERROR_FILE}"
+        ) from error
+
+    async def _refit(self, folder: SessionFolder) -> bool:
+        """Refit unless nobody wants it; return whether it was done."""
+        if self._refit_unwanted or self._meter.n_published < LEAST_FRAMES:
+            self._machine.send(Event.KEPT)
+            return False
+        self._machine.send(Event.DRAINED)
+        relay = self._relay(self._observer.refitting)
+
+        def progress(stage: str, fraction: float) -> None:
+            if self._refit_unwanted:
+                raise RefitStopped
+            relay(stage, fraction)
+
+        try:
+            await in_thread("refit", lambda: refit_session(folder, self._plan.movie, progress))
+        except RefitStopped:
+            self._machine.send(Event.KEPT)
+            return False
+        except Exception as error:
+            self._machine.send(Event.ERROR)
+            raise StreamScopeError(
+                f"the refit failed: {_note_error(folder, error)}; the live results are complete in "
+                f"{folder.result}, details in {ERROR_FILE}; try again with: streamscope refit {folder.folder}"
+            ) from error
+        self._machine.send(Event.REFITTED)
+        return True
+
+    def _take_stop(self) -> None:
+        """Stop the source; a second stop, or one during the refit, also gives up the refit."""
+        self._stops += 1
+        if self._stops > 1 or self._machine.state is State.REFITTING:
+            self._refit_unwanted = True
+        self._machine.send(Event.STOP)
+        if self._live is not None:
+            self._live.stop()
+
+    def _changed(self, state: State) -> None:
+        self._publisher.publish_event(EVENT_STATE, max(self._meter.frame, 0), state=state.value)
+        self._publisher.publish_status(self._health())
+        self._observer.state(state)
+
+    async def _report(self) -> None:
+        """Publish how the session stands, until cancelled."""
+        while True:
+            health = self._health()
+            self._publisher.publish_status(health)
+            self._observer.health(health)
+            if self._live is not None:
+                self._live.keep(health)
+            await asyncio.sleep(1.0 / self._plan.config.wire.status_hz)
+
+    def _health(self) -> Health:
+        live = self._live
+        queue, dropped = (0, 0) if live is None else (live.queue, live.dropped)
+        return self._meter.now(self._machine.state, queue, dropped)
+
+    def _relay(self, told: Callable[P, None]) -> Callable[P, None]:
+        """Return a function that any thread may call and that calls `told` in the loop's thread."""
+        loop = asyncio.get_running_loop()
+
+        def tell(*args: P.args, **kwargs: P.kwargs) -> None:
+            loop.call_soon_threadsafe(partial(told, *args, **kwargs))
+
+        return tell
+
+
+class _Stopped(Exception):
+    """The user stopped the session while kernels were compiled."""
+
+
+def _note_error(folder: SessionFolder, error: Exception) -> str:
+    """Write the traceback into the session folder and return the reason in words."""
+    (folder.folder / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return str(error) if isinstance(error, StreamScopeError) else f"{type(error).__name__}: {error}"
+
+
+def _hello(plan: SessionPlan) -> dict[str, Any]:
+    """Return what subscribers are told of the session."""
+    info = plan.movie.info
+    return {
+        "source": info.source,
+        "subject": plan.config.subject,
+        "shape": list(info.shape),
+        "n_frames": plan.n_frames,
+        "fps": plan.engine.fps,
+        "um_per_px": plan.engine.um_per_px,
+        "cell_diameter_px": plan.engine.cell_diameter_px,
+        "lag": plan.engine.deconvolve.lag,
+        "version": __version__,
+    }
+
+
+@contextmanager
+def _stopped_by_ctrl_c(session: Session) -> Iterator[None]:
+    """Turn Ctrl-C into a stop of the session while inside. Only the main thread can hear it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        session.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

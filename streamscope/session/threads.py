@@ -1,0 +1,62 @@
+"""Threads that the asyncio loop waits for, and the interpreter tuned for them while a session runs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import cv2
+
+T = TypeVar("T")
+
+SWITCH_S = (
+    0.001  # how long a thread may hold the interpreter while another wants it; Python's default is 5 ms
+)
+
+
+async def in_thread(name: str, body: Callable[[], T]) -> T:
+    """Run `body` in a thread of its own and return what it returns; wait for it even when cancelled."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            value = body()
+        except BaseException as error:  # top of a thread: handed on to whoever awaits it
+            loop.call_soon_threadsafe(_fail, done, error)
+        else:
+            loop.call_soon_threadsafe(_succeed, done, value)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await asyncio.shield(done)
+
+
+def _fail(done: asyncio.Future[T], error: BaseException) -> None:
+    if not done.cancelled():
+        done.set_exception(error)
+
+
+def _succeed(done: asyncio.Future[T], value: T) -> None:
+    if not done.cancelled():
+        done.set_result(value)
+
+
+@contextmanager
+def quiet_interpreter() -> Iterator[None]:
+    """Switch threads often, leave what exists to no garbage collection, and keep OpenCV to one thread."""
+    switch_s, cv2_threads = sys.getswitchinterval(), cv2.getNumThreads()
+    sys.setswitchinterval(SWITCH_S)
+    cv2.setNumThreads(1)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        cv2.setNumThreads(cv2_threads)
+        sys.setswitchinterval(switch_s)
