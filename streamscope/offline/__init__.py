@@ -1,1 +1,1 @@
-"""After the session: refit, export, quality control."""
+"""What happens after the session: refit, export."""

@@ -1,0 +1,120 @@
+"""Export a session to one .npz file that any Python reads without StreamScope."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamscope.errors import StorageError
+from streamscope.storage.aside import written_aside
+from streamscope.storage.result_reader import ResultReader
+from streamscope.storage.session_folder import SessionFolder, open_session
+from streamscope.storage.session_record import open_live
+
+
+def export_session(session: Path, out: Path, which: str = "live", everything: bool = False) -> dict[str, Any]:
+    """Write the live or the refitted result of a session to a .npz, aside first, and return a summary.
+
+    Parameters
+    ----------
+    session : Path
+        Session folder.
+    out : Path
+        File to write; ``.npz`` is added where it is missing.
+    which : str
+        ``live``: the confirmed components alive at the end, their values bit for bit as published.
+        ``refit``: the accepted ones of the refit.
+    everything : bool
+        Also the provisional, merged and retired ones, or the rejected ones; `status` tells them apart.
+
+    Returns
+    -------
+    dict
+        path, which, components, frames, size (bytes).
+
+    Raises
+    ------
+    StorageError
+        If it is not a session, was not refitted, `which` is neither, or `out` cannot be written.
+    """
+    if which not in ("live", "refit"):
+        raise StorageError(f"--which {which} is not known; write --which live or --which refit")
+    folder = open_session(session)
+    out = out if out.suffix == ".npz" else out.with_name(out.name + ".npz")
+    if out.is_dir() or not out.parent.is_dir():
+        raise StorageError(f"{out} cannot be written; name a file in a folder that exists, e.g. traces.npz")
+    arrays = live_arrays(folder, everything) if which == "live" else refit_arrays(folder, everything)
+    _write_npz(out, arrays)
+    components, frames = arrays["C"].shape
+    return {
+        "path": out,
+        "which": which,
+        "components": int(components),
+        "frames": int(frames),
+        "size": out.stat().st_size,
+    }
+
+
+def live_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[Any]]:
+    """Return what `export --which live` writes, from session.h5 or, after a crash, from the journal."""
+    with open_live(session) as live:
+        components = live.components()
+        if not everything:
+            components = components.select(components.has_status("confirmed"))
+        traces = live.traces(components.ids)
+        return {
+            "A": components.footprints.dense(),
+            "C": traces.C,
+            "S": traces.S,
+            "C_causal": traces.C_causal,
+            "S_causal": traces.S_causal,
+            "C_raw": traces.C_raw,
+            "ids": components.ids,
+            "avail": components.avail,
+            "shifts": live.frames().shifts.astype(np.float32),
+            "status": _text(components.status),
+            "reasons": _text(components.reasons),
+        }
+
+
+def refit_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[Any]]:
+    """Return what `export --which refit` writes."""
+    if not session.result.is_file():
+        raise StorageError(
+            f"{session.folder} has no refit yet; make it with: streamscope refit {session.folder}"
+        )
+    with ResultReader(session.result) as reader:
+        refit = reader.refit()
+    keep = np.array([everything or status == "accepted" for status in refit.status], dtype=bool)
+    rows = np.flatnonzero(keep)
+    return {
+        "A": refit.footprints.select(rows).dense(),
+        "C": refit.C[rows],
+        "S": refit.S[rows],
+        "C_raw": refit.C_raw[rows],
+        "ids": refit.ids[rows],
+        "avail": np.zeros(len(rows), np.int64),
+        "shifts": refit.shifts.astype(np.float32),
+        "status": _text(tuple(refit.status[k] for k in rows)),
+        "reasons": _text(tuple(refit.reasons[k] for k in rows)),
+    }
+
+
+def _text(lines: tuple[str, ...]) -> NDArray[np.str_]:
+    return np.array(lines, dtype=np.str_)
+
+
+def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write as numpy.savez_compressed does, but at the lightest level; equal arrays give equal bytes."""
+    with (
+        written_aside(path) as aside,
+        zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as npz,
+    ):
+        for name, array in arrays.items():
+            with npz.open(name + ".npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)

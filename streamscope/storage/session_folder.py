@@ -1,0 +1,234 @@
+"""The folder of one session: <root>/<subject>/<yyyy_MM_dd>/<HH_mm_ss>/, and what it says of itself.
+
+metaData.json has the keys of Miniscope-DAQ-QT, so that its tools find what they look for, and one key of
+ours, ``streamscope``: version, settings as resolved, frame shape, and which recording was used.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from streamscope._version import __version__
+from streamscope.config import EngineConfig, SessionConfig
+from streamscope.errors import StorageError
+from streamscope.storage.aside import written_aside
+from streamscope.storage.source_record import describe_source, locate_source
+from streamscope.types import MovieInfo
+
+METADATA_NAME = "metaData.json"
+# Names that Windows keeps for devices, with or without an extension.
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFolder:
+    """One session on disk."""
+
+    folder: Path
+    metadata: Mapping[str, Any]  # metaData.json
+
+    @property
+    def journal(self) -> Path:
+        """Return the path of the live journal."""
+        return self.folder / "journal.sqlite"
+
+    @property
+    def result(self) -> Path:
+        """Return the path of session.h5."""
+        return self.folder / "session.h5"
+
+    @property
+    def ours(self) -> Mapping[str, Any]:
+        """Return our part of the metadata: version, config, engine, source, shape."""
+        part: Mapping[str, Any] = self.metadata["streamscope"]
+        return part
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (H, W) of the frames, px."""
+        height, width = self.ours["source"]["shape"]
+        return int(height), int(width)
+
+    @property
+    def engine(self) -> EngineConfig:
+        """Return the settings that the engine ran with."""
+        try:
+            return EngineConfig.model_validate(self.ours["engine"])
+        except ValidationError as error:
+            raise StorageError(
+                f"the engine settings in {self.folder / METADATA_NAME} are not valid here "
+                f"({error.error_count()} problems, first: {error.errors()[0]['msg']}); "
+                f"the session was made by StreamScope {self.ours.get('version')}, this is {__version__}"
+            ) from error
+
+    def source_spec(self) -> str:
+        """Return how to open the recording again, after checking that it is there and the same.
+
+        Raises
+        ------
+        StorageError
+            If it was moved or changed.
+        """
+        return locate_source(self.ours["source"], self.folder)
+
+
+def create_session(
+    root: Path,
+    config: SessionConfig,
+    engine: EngineConfig,
+    info: MovieInfo,
+    started: datetime,
+    devices: Sequence[str] = (),
+) -> SessionFolder:
+    """Make the folder of a new session with its metaData.json, and return it.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of all sessions; made if it does not exist.
+    config, engine : SessionConfig, EngineConfig
+        What the user gave, and what it was resolved to.
+    info : MovieInfo
+        The recording.
+    started : datetime
+        Start of the session, with time zone; the folder is named after its local time.
+    devices : sequence of str
+        Names of the devices recorded into this folder; none when a recording is replayed.
+
+    Raises
+    ------
+    StorageError
+        If the subject's name cannot be a folder, or the folder cannot be written; nothing is left behind.
+    """
+    day = root / safe_name(config.subject) / f"{started:%Y_%m_%d}"
+    made: list[Path] = []
+    try:
+        for part in (*reversed(day.parents), day):
+            if not part.exists():
+                part.mkdir(exist_ok=True)
+                made.append(part)
+        folder = _make_new(day, f"{started:%H_%M_%S}")
+        made.append(folder)
+        metadata = _metadata(folder, config, engine, info, started, devices)
+        _write_json(folder / METADATA_NAME, metadata)
+    except (OSError, StorageError) as error:
+        _remove(made)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(
+            f"no session folder can be made under {root} ({reason}); "
+            "give a folder that can be written with --out"
+        ) from error
+    return SessionFolder(folder, metadata)
+
+
+def open_session(path: Path) -> SessionFolder:
+    """Return the session in a folder.
+
+    Raises
+    ------
+    StorageError
+        If it is not a session folder.
+    """
+    wanted = "expected a session folder such as StreamScope/mouse1/2026_05_01/14_30_05"
+    if not path.is_dir():
+        raise StorageError(f"there is no folder {path}; {wanted}")
+    try:
+        metadata = json.loads((path / METADATA_NAME).read_text(encoding="utf-8"))
+        if "source" not in metadata["streamscope"]:
+            raise KeyError("source")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{path} is not a StreamScope session: it has no {METADATA_NAME} that StreamScope wrote; {wanted}"
+        ) from error
+    return SessionFolder(path, metadata)
+
+
+def safe_name(name: str) -> str:
+    """Return a subject's name as a folder name that every system accepts.
+
+    Letters and digits of any script, ``-``, ``_`` and ``.`` stay; anything else becomes ``_``.
+
+    Raises
+    ------
+    StorageError
+        If nothing is left of it, or Windows keeps the name for a device.
+    """
+    kept = "".join(
+        c if c.isalnum() or c in "-_." else "_" for c in unicodedata.normalize("NFC", name.strip())
+    )
+    safe = kept.strip(".")
+    if not safe.strip("_") or safe.split(".")[0].upper() in _RESERVED:
+        raise StorageError(
+            f"subject {name!r} cannot be the name of a folder; use letters and digits, e.g. mouse1"
+        )
+    return safe
+
+
+def _make_new(day: Path, name: str) -> Path:
+    """Make <day>/<name>, or with a suffix when a session began in the same second."""
+    number = 1
+    while True:
+        folder = day / (name if number == 1 else f"{name}_{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _metadata(
+    folder: Path,
+    config: SessionConfig,
+    engine: EngineConfig,
+    info: MovieInfo,
+    started: datetime,
+    devices: Sequence[str],
+) -> dict[str, Any]:
+    return {
+        "researcherName": "",
+        "experimentName": "",
+        "animalName": config.subject,
+        "baseDirectory": folder.resolve().as_posix(),
+        "recordingStartTime": {
+            "year": started.year,
+            "month": started.month,
+            "day": started.day,
+            "hour": started.hour,
+            "minute": started.minute,
+            "second": started.second,
+            "msec": started.microsecond // 1000,
+            "msecSinceEpoch": int(started.timestamp() * 1000),
+        },
+        "miniscopes": list(devices),
+        "cameras": [],
+        "streamscope": {
+            "version": __version__,
+            "config": config.model_dump(mode="json"),
+            "engine": engine.model_dump(mode="json"),
+            "source": describe_source(info, folder),
+        },
+    }
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with written_aside(path) as aside:
+        aside.write_text(
+            json.dumps(values, indent=4, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
+        )
+
+
+def _remove(made: Sequence[Path]) -> None:
+    for folder in reversed(made):
+        with suppress(OSError):  # not empty: somebody else began a session there meanwhile
+            (folder / METADATA_NAME).unlink(missing_ok=True)
+            folder.rmdir()
