@@ -1,0 +1,128 @@
+"""Requests and replies without sockets."""
+
+from __future__ import annotations
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamscope.errors import WireError
+from streamscope.wire.codec import decode
+from streamscope.wire.control import Control, decode_reply, encode_request
+from streamscope.wire.schema import VERSION
+
+
+class Counting:
+    """A session that counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.control = Control("sid", {"count": self.count, "refuse": self.refuse, "big": self.big})
+
+    def count(self, request):
+        self.calls += 1
+        return {"calls": self.calls}, {"a": np.arange(3, dtype=np.uint32)}
+
+    def big(self, request):
+        self.calls += 1
+        return {"calls": self.calls}, {"a": np.zeros(2**20, np.uint32)}
+
+    def refuse(self, request):
+        raise WireError("not today")
+
+
+def test_a_request_is_answered_with_its_id():
+    reply = Counting().control.answer(b"me", encode_request(7, "count"))
+    header, arrays = decode_reply(reply, 7)
+    assert (header["sid"], header["verb"], header["calls"]) == ("sid", "count", 1)
+    np.testing.assert_array_equal(arrays["a"], np.arange(3))
+    assert decode_reply(reply, 8) is None
+
+
+def test_a_repeated_id_gets_the_same_reply_and_is_carried_out_once():
+    session = Counting()
+    first = session.control.answer(b"me", encode_request("a", "count"))
+    assert session.control.answer(b"me", encode_request("a", "count")) == first
+    assert session.calls == 1
+
+
+def test_the_same_id_of_another_client_is_another_request():
+    session = Counting()
+    session.control.answer(b"me", encode_request(1, "count"))
+    session.control.answer(b"you", encode_request(1, "count"))
+    assert session.calls == 2
+
+
+def test_an_id_cannot_be_used_for_another_verb():
+    session = Counting()
+    session.control.answer(b"me", encode_request(1, "count"))
+    with pytest.raises(WireError, match="used for count"):
+        decode_reply(session.control.answer(b"me", encode_request(1, "refuse")), 1)
+
+
+def test_remembered_replies_are_bounded():
+    session = Counting()
+    for k in range(300):
+        session.control.answer(b"me", encode_request(k, "count"))
+    session.control.answer(b"me", encode_request(0, "count"))
+    assert session.calls == 301  # id 0 was forgotten, the newest were not
+    session.control.answer(b"me", encode_request(299, "count"))
+    assert session.calls == 301
+    for k in range(1000, 1010):
+        session.control.answer(b"me", encode_request(k, "big"))
+    session.control.answer(b"me", encode_request(1001, "big"))
+    assert session.calls == 312  # ten replies of 4 MiB are more than is kept
+
+
+def test_an_unknown_verb_is_refused_with_the_known_ones():
+    with pytest.raises(WireError, match="known are count, refuse"):
+        decode_reply(Counting().control.answer(b"me", encode_request(1, "format")), 1)
+
+
+def test_a_refusal_carries_its_reason():
+    with pytest.raises(WireError, match="refused 'refuse': not today"):
+        decode_reply(Counting().control.answer(b"me", encode_request(1, "refuse")), 1)
+
+
+def test_another_major_version_is_refused_with_the_reason():
+    request = [b"request/", msgpack.packb({"v": [VERSION[0] + 1, 0], "id": 1, "verb": "count"})]
+    session = Counting()
+    with pytest.raises(WireError, match=r"protocol version 2\.0 is not understood here, which speaks 1\."):
+        decode_reply(session.control.answer(b"me", request), 1)
+    assert session.calls == 0
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b"request/"],
+        [b"request/", b"\xc1"],
+        [b"other/", msgpack.packb({"v": VERSION, "id": 1, "verb": "count"})],
+        [b"request/", msgpack.packb({"v": VERSION, "id": [1], "verb": "count"})],
+        [b"request/", msgpack.packb({"v": VERSION, "id": True, "verb": "count"})],
+        [b"request/", msgpack.packb({"v": VERSION, "id": "x" * 65, "verb": "count"})],
+        [b"request/", msgpack.packb({"v": VERSION, "id": 1, "verb": 3})],
+    ],
+)
+def test_malformed_requests_get_an_error_reply_and_are_counted(parts):
+    session = Counting()
+    _, header, _ = decode(session.control.answer(b"me", parts))
+    assert header["ok"] is False
+    assert header["id"] is None
+    assert session.control.malformed == 1
+    assert session.calls == 0
+
+
+@given(st.lists(st.binary(max_size=40), max_size=4))
+def test_random_requests_are_always_answered(parts):
+    _, header, _ = decode(Counting().control.answer(b"me", parts))
+    assert header["ok"] is False
+
+
+@given(st.lists(st.binary(max_size=40), max_size=4))
+def test_random_replies_raise_nothing_but_wire_errors(parts):
+    with pytest.raises(WireError):
+        decode_reply(parts, 1)
