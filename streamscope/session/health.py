@@ -46,7 +46,7 @@ class HealthMeter:
         self.lost += result.gap
         self.late += bool(result.flags & FLAG_LATE)
         self._epoch = result.epoch
-        self._shift = (result.shift.dy, result.shift.dx)
+        self._shift = (float(result.shift.dy), float(result.shift.dx))
 
     def adopted(self, status: ByteArray) -> None:
         """Count the components of a new epoch; `status` (K,) is 0 for provisional, 1 for confirmed."""

@@ -43,9 +43,9 @@ class Outcome:
 
     folder: Path | None  # None if it was stopped before it began
     result: Path | None  # session.h5
-    n_frames: int
-    refitted: bool
-    health: Health | None
+    n_frames: int  # published
+    refit_status: tuple[str, ...] | None  # of each component that the refit looked at; None without a refit
+    health: Health  # at the end; rate and age over the last frames
 
 
 def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Engine | None = None) -> Outcome:
@@ -131,13 +131,13 @@ class Session:
         await self._warm_up()
         await asyncio.sleep(max(0.0, ready_s - time.monotonic()))
         if self._stops:
-            return Outcome(None, None, 0, False, self._health())
+            return Outcome(None, None, 0, None, self._health())
         folder = self._make_folder()
         self._observer.started(folder.folder)
         await self._run_live(group, folder)
         result = await in_thread("result", lambda: write_live(folder))
-        refitted = await self._refit(folder)
-        return Outcome(folder.folder, result, self._meter.n_published, refitted, self._health())
+        status = await self._refit(folder)
+        return Outcome(folder.folder, result, self._meter.n_published, status, self._health())
 
     async def _warm_up(self) -> None:
         relay = self._relay(self._observer.warming)
@@ -174,11 +174,11 @@ class Session:
             f"the live results up to there are kept in {folder.folder / kept}, details in {ERROR_FILE}"
         ) from error
 
-    async def _refit(self, folder: SessionFolder) -> bool:
-        """Refit unless nobody wants it; return whether it was done."""
+    async def _refit(self, folder: SessionFolder) -> tuple[str, ...] | None:
+        """Refit unless nobody wants it; return the status of each component, None without a refit."""
         if self._refit_unwanted or self._meter.n_published < LEAST_FRAMES:
             self._machine.send(Event.KEPT)
-            return False
+            return None
         self._machine.send(Event.DRAINED)
         relay = self._relay(self._observer.refitting)
 
@@ -188,10 +188,10 @@ class Session:
             relay(stage, fraction)
 
         try:
-            await in_thread("refit", lambda: refit_session(folder, self._plan.movie, progress))
+            result = await in_thread("refit", lambda: refit_session(folder, self._plan.movie, progress))
         except RefitStopped:
             self._machine.send(Event.KEPT)
-            return False
+            return None
         except Exception as error:
             self._machine.send(Event.ERROR)
             raise StreamScopeError(
@@ -199,7 +199,7 @@ class Session:
                 f"{folder.result}, details in {ERROR_FILE}; try again with: streamscope refit {folder.folder}"
             ) from error
         self._machine.send(Event.REFITTED)
-        return True
+        return result.status
 
     def _take_stop(self) -> None:
         """Stop the source; a second stop, or one during the refit, also gives up the refit."""

@@ -1,0 +1,32 @@
+"""`streamscope refit`: refit a session from its recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def refit(
+    session: Annotated[Path, typer.Argument(help="Session folder, as replay printed it.")],
+) -> None:
+    """Refit a session from its recording and put the result into its session.h5, in place of an older one.
+
+    Example: streamscope refit StreamScope/mouse1/2026_05_01/14_30_05
+    """
+    from streamscope.cli.progress import Progress, refit_line
+    from streamscope.session.refitting import refit_session
+    from streamscope.session.registry import open_movie
+    from streamscope.storage.session_folder import open_session
+
+    folder = open_session(session)
+    config = folder.ours["config"]
+    movie = open_movie(folder.source_spec(), config["fps"], config["um_per_px"])
+    try:
+        with Progress() as progress:
+            result = refit_session(folder, movie, progress.refitting)
+    finally:
+        movie.close()
+    typer.echo(refit_line(result.status))
+    typer.echo(f"result   {folder.result}")

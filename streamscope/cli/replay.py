@@ -1,0 +1,90 @@
+"""`streamscope replay`: play a recording as if it were the camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from streamscope.session.plan import SessionPlan
+    from streamscope.session.runner import Outcome
+
+
+def replay(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Miniscope-DAQ-QT session or device folder, AVI/MKV/MP4 file, file.h5:/dataset, .npy file, "
+            "or synthetic:NAME."
+        ),
+    ],
+    speed: Annotated[str, typer.Option(help="Times real time, e.g. 1x or 4x, or max.")] = "1x",
+    cell_diameter: Annotated[
+        str | None, typer.Option(help="Cell diameter, e.g. 13um or 8px.", show_default="13um")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frame rate, Hz; overrides the recording's.", show_default=False)
+    ] = None,
+    um_per_px: Annotated[
+        float | None, typer.Option(help="Pixel size, um; overrides the recording's.", show_default=False)
+    ] = None,
+    indicator: Annotated[
+        str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file; see: streamscope config --toml", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that holds the sessions.", show_default="StreamScope")
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Name of the animal.", show_default="subject")] = None,
+    bind: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of the stream; port 0: free ones.", show_default="127.0.0.1:5570"),
+    ] = None,
+    loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
+    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")] = True,
+) -> None:
+    """Play a recording as if it were the camera: live traces on the wire, then a refitted session file.
+
+    Ctrl-C once ends the session well, refit included; twice leaves the refit out.
+
+    Example: streamscope replay /data/mouse1/2026_05_01/14_30_05 --speed 1x --cell-diameter 13um
+    """
+    given = {
+        "cell_diameter": cell_diameter,
+        "fps": fps,
+        "um_per_px": um_per_px,
+        "indicator": indicator,
+        "out": None if out is None else str(out),
+        "subject": subject,
+        "wire.bind": bind,
+    }
+    run_plan(plan_of(source, config, given, speed, loop, refit))
+
+
+def plan_of(
+    source: str, config: Path | None, given: dict[str, Any], speed: str, loop: int = 1, refit: bool = True
+) -> SessionPlan:
+    """Return the plan of what the command line asks for, or raise StreamScopeError."""
+    from streamscope.config import from_toml
+    from streamscope.session.plan import make_plan, parse_speed
+
+    return make_plan(source, from_toml(config, given), parse_speed(speed), loop, refit)
+
+
+def run_plan(plan: SessionPlan) -> Outcome:
+    """Run a session with its progress in the terminal, say what came out, and return how it ended."""
+    from streamscope.cli.progress import Progress, tell_outcome, tell_warnings
+    from streamscope.session.runner import run_session
+
+    tell_warnings(plan.movie.info)
+    try:
+        with Progress() as progress:
+            outcome = run_session(plan, progress)
+    finally:
+        plan.movie.close()
+    tell_outcome(outcome)
+    return outcome
