@@ -117,6 +117,11 @@ class ResultReader:
         """Copy the live part, as it is, into another file."""
         self._file.copy("live", target)
 
+    def refit_verdicts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return status and reason of each refitted component, without reading the traces."""
+        group = self._file["refit"]
+        return get_text(group, "status"), get_text(group, "reasons")
+
     def refit(self) -> RefitResult:
         """Return what the refit found.
 

@@ -25,6 +25,7 @@ from streamscope.storage.source_record import describe_source, locate_source
 from streamscope.types import MovieInfo
 
 METADATA_NAME = "metaData.json"
+_OURS = {"version", "config", "engine", "source"}  # what metaData.json tells under "streamscope"
 # Names that Windows keeps for devices, with or without an extension.
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 
@@ -143,9 +144,9 @@ def open_session(path: Path) -> SessionFolder:
         raise StorageError(f"there is no folder {path}; {wanted}")
     try:
         metadata = json.loads((path / METADATA_NAME).read_text(encoding="utf-8"))
-        if "source" not in metadata["streamscope"]:
-            raise KeyError("source")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not metadata["streamscope"].keys() >= _OURS:
+            raise KeyError("streamscope")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(
             f"{path} is not a StreamScope session: it has no {METADATA_NAME} that StreamScope wrote; {wanted}"
         ) from error

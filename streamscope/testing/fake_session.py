@@ -31,6 +31,7 @@ LIVES = {
     4: (10, N_FRAMES, "provisional"),
     7: (12, N_FRAMES, "confirmed"),
 }
+_CHANGES = sorted({f for a, b, _ in LIVES.values() for f in (a, b) if f < N_FRAMES})  # a new epoch at each
 EVENTS = (
     ComponentEvent("born", 1, 3, y=10.0, x=12.0, snr=9.5),
     ComponentEvent("confirmed", 1, 6),
@@ -42,15 +43,14 @@ EVENTS = (
 
 @dataclass
 class FakeSession:
-    """Results, tail, events and epochs of `n_frames` frames, the same for the same seed."""
+    """Results, tail, events and epochs of N_FRAMES frames, the same for the same seed."""
 
-    n_frames: int = N_FRAMES
     seed: int = 0
     results: list[FrameResult] = field(init=False)
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
-        self.results = [self._result(rng, t) for t in range(self.n_frames)]
+        self.results = [self._result(rng, t) for t in range(N_FRAMES)]
 
     def ids_at(self, frame: int) -> IdArray:
         """Return the ids that a frame carries; newest first, so that their order is not that of the ids."""
@@ -59,15 +59,14 @@ class FakeSession:
     @property
     def tail(self) -> Tail:
         """Return the delayed values of the last frames."""
-        ids = self.ids_at(self.n_frames - 1)
+        ids = self.ids_at(N_FRAMES - 1)
         values = np.random.default_rng(99).normal(size=(2, LAG, len(ids))).astype(np.float32)
-        return Tail(self.n_frames - LAG, ids, values[0], values[1])
+        return Tail(N_FRAMES - LAG, ids, values[0], values[1])
 
     def epochs(self) -> list[tuple[int, int, int, dict[str, np.ndarray]]]:
         """Return (number, learned frame, adopted frame, arrays) of each epoch."""
-        changes = sorted({f for a, b, _ in LIVES.values() for f in (a, b) if f < self.n_frames})
         return [
-            (number, frame - 1, frame, self._arrays(frame)) for number, frame in enumerate(changes, start=1)
+            (number, frame - 1, frame, self._arrays(frame)) for number, frame in enumerate(_CHANGES, start=1)
         ]
 
     def write(self, journal: Journal, *, drained: bool = True, commit_every: int = 10) -> None:
@@ -95,7 +94,7 @@ class FakeSession:
         due = 1_000_000_000 + t * 50_000_000
         return FrameResult(
             index=t,
-            epoch=sum(adopted <= t for _, _, adopted, _ in self.epochs()),
+            epoch=sum(frame <= t for frame in _CHANGES),
             t_capture_ns=due,
             t_result_ns=due + 2_000_000 + int(rng.integers(1_000_000)),
             shift=Shift(float(rng.normal()), float(rng.normal()), float(rng.uniform(0.5, 1)), not bad),

@@ -1,0 +1,150 @@
+"""streamscope inspect: what a session holds and what was lost, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from streamscope.storage.live import EventRecord
+from streamscope.storage.session_folder import SessionFolder, open_session
+from streamscope.storage.summary import FrameCounts, MotionSummary, SessionSummary, summarise
+
+_MOST_EVENTS = 6
+_MOST_FILES = 8
+
+
+def inspect(session: Annotated[Path, typer.Argument(help="Session folder.")]) -> None:
+    """Show what a session holds: recording, frames, losses, motion, cells, latency, files.
+
+    Example: streamscope inspect StreamScope/mouse1/2026_05_01/14_30_05
+    """
+    folder = open_session(session)
+    summary = summarise(folder)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, line in _lines(folder, summary):
+        table.add_row(name, Text(line))
+    console = Console()
+    console.print(table)
+    for advice in _advice(folder, summary):
+        console.print(Text(advice, style="yellow"), soft_wrap=True)
+
+
+def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str, str]]:
+    yield "session", folder.folder.as_posix()
+    yield from _recording(folder)
+    yield "frames", _frames(summary.frames, folder.ours["source"]["n_frames"])
+    yield "lost", _losses(summary.frames)
+    if summary.motion is not None:
+        yield "motion", _motion(summary.motion, folder.engine.um_per_px)
+        yield (
+            "",
+            ", ".join(f"{share:.1%} of frames over {name}" for name, share in summary.motion.above.items()),
+        )
+    for name, spread in summary.latency_ms.items():
+        yield (
+            "latency" if name == "due to result" else "",
+            f"{name}: p50 {spread.p50:.2f}, p99 {spread.p99:.2f}, max {spread.max:.2f} ms",
+        )
+    yield "cells, live", _counts(summary.cells) + f"; {summary.epochs} epochs"
+    yield "cells, refit", _refit(summary)
+    yield from _events(summary)
+    yield "files", _files(summary)
+
+
+def _recording(folder: SessionFolder) -> Iterator[tuple[str, str]]:
+    source, config, engine = (folder.ours[name] for name in ("source", "config", "engine"))
+    start = folder.metadata.get("recordingStartTime", {})
+    clock = ("year", "month", "day", "hour", "minute", "second")
+    if all(name in start for name in clock):
+        when = "{:04d}-{:02d}-{:02d} {:02d}:{:02d}:{:02d}".format(*(start[name] for name in clock))
+        yield "subject", f"{config['subject']}, {when}, StreamScope {folder.ours['version']}"
+    height, width = folder.shape
+    um = "um per px not known" if engine["um_per_px"] is None else f"{engine['um_per_px']:g} um per px"
+    yield "recording", f"{source['spec']} ({source['device']}, {height}x{width} px, {um})"
+    yield (
+        "",
+        f"cell diameter {engine['cell_diameter_px']:.1f} px, {engine['fps']:g} fps, {config['indicator']}",
+    )
+
+
+def _frames(frames: FrameCounts, expected: int) -> str:
+    rate = (frames.inferred - 1) / frames.duration_s if frames.duration_s > 0 else 0.0
+    return f"{frames.inferred} of {expected}, {frames.duration_s:.1f} s recorded, {rate:.2f} frames a second"
+
+
+def _losses(frames: FrameCounts) -> str:
+    return (
+        f"{frames.lost} missing (gaps: {frames.gaps}), {frames.never_inferred} dropped, "
+        f"{frames.bad_motion} with doubtful motion, {frames.late} late"
+    )
+
+
+def _motion(motion: MotionSummary, um_per_px: float | None) -> str:
+    named = (("median", motion.px.p50), ("p95", motion.px.p95), ("max", motion.px.max))
+    px = ", ".join(f"{name} {value:.2f}" for name, value in named) + " px"
+    if um_per_px is None:
+        return px
+    return f"{px} ({', '.join(f'{value * um_per_px:.1f}' for _, value in named)} um)"
+
+
+def _refit(summary: SessionSummary) -> str:
+    if summary.refit is None:
+        return "not refitted"
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in summary.refit.reasons.items())
+    counts = f"{summary.refit.accepted} accepted, {summary.refit.rejected} rejected"
+    return f"{counts} ({reasons})" if reasons else counts
+
+
+def _events(summary: SessionSummary) -> Iterator[tuple[str, str]]:
+    if summary.changes:
+        yield "changes", _counts(summary.changes)
+    shown = summary.events[:_MOST_EVENTS]
+    for number, event in enumerate(shown):
+        yield ("events" if number == 0 else ""), _event(event)
+    if len(summary.events) > len(shown):
+        yield "", f"and {len(summary.events) - len(shown)} more"
+
+
+def _event(event: EventRecord) -> str:
+    where = "" if event.frame is None else f" at frame {event.frame}"
+    fields = ", ".join(f"{name} {value}" for name, value in event.fields.items())
+    return f"{event.kind}{where}: {fields}" if fields else event.kind + where
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _files(summary: SessionSummary) -> str:
+    largest = sorted(summary.files.items(), key=lambda item: -item[1])
+    named = [f"{name} {_size(size)}" for name, size in largest[:_MOST_FILES]]
+    rest = largest[_MOST_FILES:]
+    if rest:
+        named.append(f"and {len(rest)} more of {_size(sum(size for _, size in rest))}")
+    return ", ".join(named)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+
+
+def _advice(folder: SessionFolder, summary: SessionSummary) -> Iterator[str]:
+    name = folder.folder.as_posix()
+    if not summary.ended:
+        yield (
+            "The journal was not closed: the session is still running, or its program ended suddenly. "
+            f"What was committed, up to frame {summary.frames.inferred + summary.frames.never_inferred - 1}, "
+            "is whole; at most one second is lost."
+        )
+    if not summary.built:
+        yield f"There is no session.h5. The live traces can be had: streamscope export {name} traces.npz"
+    if summary.refit is None:
+        yield f"To refit from the recording: streamscope refit {name}"

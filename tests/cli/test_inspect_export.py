@@ -1,0 +1,107 @@
+"""inspect fits on one screen and says what can be done; export says what it wrote."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from streamscope.cli.export import export
+from streamscope.cli.inspect import inspect
+from streamscope.config import EngineConfig, SessionConfig
+from streamscope.storage.journal import Journal, JournalReader
+from streamscope.storage.result import add_refit, write_session
+from streamscope.storage.session_folder import SessionFolder, create_session
+from streamscope.testing.fake_session import N_FRAMES, SHAPE, FakeSession, fake_refit
+from streamscope.types import MovieInfo
+
+app = typer.Typer()
+app.command()(inspect)
+app.command()(export)
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner(env={"COLUMNS": "110"}).invoke(
+        app, [str(a) for a in arguments], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    return result.output
+
+
+def make(root: Path, *, closed: bool, um_per_px: float | None) -> SessionFolder:
+    engine = EngineConfig(cell_diameter_px=8.0, fps=20.0, decay_s=0.6, um_per_px=um_per_px)
+    info = MovieInfo("synthetic:demo", (), SHAPE, N_FRAMES, 20.0)
+    started = datetime(2026, 5, 1, 14, 30, 5, tzinfo=UTC)
+    session = create_session(root, SessionConfig(subject="m1"), engine, info, started)
+    path = session.journal if closed else root / "running.sqlite"
+    journal = Journal(path)
+    FakeSession().write(journal, drained=closed)
+    journal.commit()
+    if not closed:  # the files as a kill would leave them
+        shutil.copy(path, session.journal)
+        shutil.copy(f"{path}-wal", f"{session.journal}-wal")
+    journal.close()
+    return session
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> SessionFolder:
+    session = make(tmp_path, closed=True, um_per_px=2.0)
+    with JournalReader(session.journal) as reader:
+        write_session(session, reader)
+    return session
+
+
+def test_inspect_shows_recording_losses_motion_cells_and_latency(session: SessionFolder):
+    screen = run("inspect", session.folder)
+    for text in (
+        "m1, 2026-05-01 14:30:05",
+        "synthetic:demo (Miniscope, 40x48 px, 2 um per px)",
+        "60 of 60, 3.1 s recorded",
+        "3 missing (gaps: 1), 0 dropped, 1 with doubtful motion, 0 late",
+        "of frames over 5 um",
+        "due to published: p50 2.",
+        "2 confirmed, 1 provisional, 1 merged, 1 retired; 7 epochs",
+        "not refitted",
+        "gap at frame 25: missing 3",
+        "streamscope refit",
+    ):
+        assert text in " ".join(screen.split()), text
+    assert len(screen.splitlines()) <= 30
+
+
+def test_inspect_counts_the_reasons_of_the_refit(session: SessionFolder):
+    add_refit(session, fake_refit())
+    screen = " ".join(run("inspect", session.folder).split())
+    assert "2 accepted, 1 rejected (1 x peak N sn, at least N wanted)" in screen
+    assert "streamscope refit" not in screen
+
+
+def test_inspect_says_what_can_be_done_with_a_session_that_was_cut_short(tmp_path: Path):
+    session = make(tmp_path, closed=False, um_per_px=None)
+    screen = " ".join(run("inspect", session.folder).split())
+    assert "The journal was not closed" in screen
+    assert "up to frame 59" in screen
+    assert "streamscope export" in screen
+    assert "streamscope refit" in screen
+    assert "um per px not known" in screen
+    assert "over 5 um" not in screen  # not guessed
+
+
+def test_inspect_shows_a_session_that_ended_before_its_first_frame(tmp_path: Path):
+    session = make(tmp_path, closed=True, um_per_px=None)
+    session.journal.unlink()
+    Journal(session.journal).close()
+    assert "0 of 60, 0.0 s recorded" in run("inspect", session.folder)
+
+
+def test_export_says_what_it_wrote(session: SessionFolder, tmp_path: Path):
+    said = run("export", session.folder, tmp_path / "traces.npz", "--all")
+    assert "traces.npz: 5 components, 60 frames (live, 0." in said
+    with np.load(tmp_path / "traces.npz") as data:
+        assert data["C"].shape == (5, N_FRAMES)
