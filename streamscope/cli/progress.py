@@ -27,7 +27,7 @@ BAR_WIDTH = 30
 class Progress(Observer):
     """Show a session's progress; a context manager around the session.
 
-    The picture is drawn in a thread of its own (by rich): the loop, which calls in here, must not wait for it.
+    The picture is drawn in a thread of its own (by rich): the loop, which calls in here, must not wait.
     Where there is no terminal, a line is written now and then.
 
     Parameters
