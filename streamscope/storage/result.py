@@ -110,7 +110,8 @@ def _write_head(file: h5py.File, session: SessionFolder) -> None:
         "numpy": np.__version__,
         "h5py": h5py.__version__,
     }
-    parts = {name: session.ours[name] for name in ("config", "engine", "source")}
+    parts = {name: dict(session.ours[name]) for name in ("config", "engine", "source")}
+    parts["config"].pop("out", None)  # a path of this machine, often with the user's name
     started = session.metadata.get("recordingStartTime")
     for name, value in {"versions": versions, **parts, "recordingStartTime": started}.items():
         provenance.attrs[name] = json.dumps(value)
