@@ -1,0 +1,186 @@
+"""From candidate sites to new components."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamscope.config import EngineConfig
+from streamscope.core.buffer import FrameBuffer
+from streamscope.core.candidate import Fit, Rejected, examine
+from streamscope.core.deconvolve import noise_sd
+from streamscope.core.detect import Candidate
+from streamscope.core.kernels import sparse
+from streamscope.core.merge import agreement
+from streamscope.core.model import Model, centre_of, unit
+from streamscope.types import FloatArray, IntArray, LongArray
+
+_BOX_DIAMETERS = 1.75  # half side of the box that is fitted
+_APART_DIAMETERS = 1.3  # two births of one block
+_SAME_OVERLAP = 0.75
+_SIMILAR_OVERLAP, _SIMILAR_R = 0.35, 0.5
+_SATELLITE_DIAMETERS, _SATELLITE_ENERGY, _SATELLITE_PART = 1.6, 0.7, 0.5
+_SATELLITE_SN = 4.0
+_SURE_SHAPE, _SURE_PEAK_SN = 1.6, 15.0
+_FORGET_BLOCKS = 16
+_RISEN = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """A new component."""
+
+    column: tuple[IntArray, FloatArray]
+    sn: float  # ADU
+    peak_sn: float
+    sure: bool  # good enough to be confirmed at once
+    reason: str
+
+
+class Births:
+    """Examines candidates, and remembers which sites were rejected so that they are not fitted again and again."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._diameter = config.cell_diameter_px
+        self._most = config.detect.max_births_per_block
+        self._waiting: list[Candidate] = []
+        self._rejected: list[tuple[Candidate, int]] = []  # with the block in which it was
+        self._block = 0
+        self.counts: dict[str, int] = {}
+
+    def search(self, candidates: list[Candidate], model: Model, buffer: FrameBuffer) -> list[Birth]:
+        """Return the cells among the candidates of a block; what lies too close to one of them waits a block."""
+        self._block += 1
+        self._rejected = [r for r in self._rejected if self._block - r[1] <= _FORGET_BLOCKS]
+        candidates, self._waiting = self._waiting + candidates, []
+        births: list[Birth] = []
+        places: list[tuple[float, float]] = []
+        for candidate in candidates:
+            if self._known_bad(candidate):
+                continue
+            if len(births) >= self._most or self._close(candidate, places):
+                self._waiting.append(candidate)
+                continue
+            outcome = self._try(candidate, model, buffer)
+            if isinstance(outcome, Rejected):
+                self.counts[outcome.reason] = self.counts.get(outcome.reason, 0) + 1
+                if outcome.reason != "too short":
+                    self._rejected.append((candidate, self._block))
+            else:
+                births.append(outcome)
+                places.append((candidate.y, candidate.x))
+        self._waiting = self._waiting[: 2 * self._most]
+        return births
+
+    def _known_bad(self, candidate: Candidate) -> bool:
+        return any(
+            math.hypot(candidate.y - bad.y, candidate.x - bad.x) < self._diameter / 3
+            and candidate.score < _RISEN * bad.score
+            for bad, _ in self._rejected
+        )
+
+    def _close(self, candidate: Candidate, places: list[tuple[float, float]]) -> bool:
+        reach = _APART_DIAMETERS * self._diameter
+        return any(math.hypot(candidate.y - y, candidate.x - x) < reach for y, x in places)
+
+    def _try(self, candidate: Candidate, model: Model, buffer: FrameBuffer) -> Birth | Rejected:
+        h, w = model.shape
+        half = math.ceil(_BOX_DIAMETERS * self._diameter)
+        top, left = max(0, round(candidate.y) - half), max(0, round(candidate.x) - half)
+        bottom, right = min(h, round(candidate.y) + half + 1), min(w, round(candidate.x) + half + 1)
+        slots = buffer.order()
+        near = [
+            k
+            for k in range(model.n)
+            if math.hypot(*np.subtract(model.centre(k), (candidate.y, candidate.x))) < 3.5 * self._diameter
+        ]
+        movie = _residual(model, buffer, slots, near, (top, left, bottom, right))
+        fit = examine(movie, candidate.y - top, candidate.x - left, self._diameter)
+        if isinstance(fit, Rejected):
+            return fit
+        if _truncated(fit.image, (top, left, bottom, right), (h, w)):
+            return Rejected("at the border")
+        rows, cols = np.nonzero(fit.image)
+        column = unit(((rows + top) * w + cols + left).astype(np.int32), fit.image[rows, cols])
+        known = self._known(fit, column, model, buffer, slots, near)
+        if known:
+            return Rejected(known)
+        sure = fit.split_half + fit.blob >= _SURE_SHAPE or fit.peak_sn >= _SURE_PEAK_SN
+        reason = f"shape {fit.split_half:.2f} / {fit.blob:.2f}, peak {fit.peak_sn:.1f} sn"
+        return Birth(column, float(noise_sd(fit.trace)), fit.peak_sn, sure, reason)
+
+    def _known(
+        self,
+        fit: Fit,
+        column: tuple[IntArray, FloatArray],
+        model: Model,
+        buffer: FrameBuffer,
+        slots: LongArray,
+        near: list[int],
+    ) -> str:
+        """Return why a fit is not a new cell but part of a known one, or nothing."""
+        dense = np.zeros(model.shape[0] * model.shape[1], np.float32)
+        dense[column[0]] = column[1]
+        y, x = centre_of(column, model.shape[1])
+        event = np.maximum(fit.trace, 0) * fit.active
+        energy = float(event @ event) + 1e-12
+        for k in near:
+            pixels, weights = model.columns[k]
+            overlap = float(dense[pixels] @ weights)
+            c = buffer.c[slots, k]
+            if overlap > _SAME_OVERLAP:
+                return "known"
+            if overlap > _SIMILAR_OVERLAP and agreement(event, c) > _SIMILAR_R:
+                return "known"
+            v, u = model.centre(k)
+            if math.hypot(v - y, u - x) < _SATELLITE_DIAMETERS * self._diameter:
+                busy = c > _SATELLITE_SN * model.sn[k]
+                shared = float(event[busy] @ event[busy]) / energy
+                if shared > _SATELLITE_ENERGY and event.max() < _SATELLITE_PART * float(c.max()):
+                    return "satellite"
+        return ""
+
+
+def _residual(
+    model: Model, buffer: FrameBuffer, slots: LongArray, near: list[int], box: tuple[int, int, int, int]
+) -> FloatArray:
+    """Return what the model does not explain in a box (top, left, bottom, right) of the buffered frames."""
+    top, left, bottom, right = box
+    movie = np.empty((len(slots), bottom - top, right - left), np.float32)
+    sparse.box_residual(
+        buffer.frames,
+        buffer.rects,
+        buffer.scale,
+        model.b0,
+        buffer.background,
+        model.geometry.step,
+        slots,
+        top,
+        left,
+        movie,
+    )
+    if near:
+        patch = np.zeros((len(near), bottom - top, right - left), np.float32)
+        for i, k in enumerate(near):
+            pixels, weights = model.columns[k]
+            rows, cols = pixels // model.shape[1] - top, pixels % model.shape[1] - left
+            inside = (rows >= 0) & (rows < patch.shape[1]) & (cols >= 0) & (cols < patch.shape[2])
+            patch[i, rows[inside], cols[inside]] = weights[inside]
+        flat = movie.reshape(len(slots), -1)
+        flat -= buffer.c[slots][:, near] @ patch.reshape(len(near), -1)
+    return movie
+
+
+def _truncated(image: FloatArray, box: tuple[int, int, int, int], shape: tuple[int, int]) -> bool:
+    """Return whether a footprint is cut by the edge of the field: bright pixels on the outermost line."""
+    top, left, bottom, right = box
+    level = 0.3 * image.max()
+    edges = [
+        (top == 0, image[0]),
+        (left == 0, image[:, 0]),
+        (bottom == shape[0], image[-1]),
+        (right == shape[1], image[:, -1]),
+    ]
+    return any(at_edge and bool((line > level).any()) for at_edge, line in edges)

@@ -1,0 +1,161 @@
+"""What the learner remembers: the last seconds in full, a minute on the coarse grid, traces of half a minute."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamscope.core.kernels import sparse
+from streamscope.types import FloatArray, LongArray
+
+_SCALE = 256.0  # stored ADU are multiples of 1/256
+
+
+class FrameBuffer:
+    """The last N aligned frames (uint16), with their field, coarse blocks, background and traces."""
+
+    def __init__(self, n_slots: int, shape: tuple[int, int], grid: tuple[int, int]) -> None:
+        self.size = n_slots
+        self.frames = np.zeros((n_slots, *shape), np.uint16)
+        self.rects = np.zeros((n_slots, 4), np.int64)
+        self.blocks = np.zeros((n_slots, *grid), np.float32)  # D y, with b0 outside the field
+        self.background = np.zeros((n_slots, *grid), np.float32)  # B = W D (y - b0 - A c)
+        self.index = np.full(n_slots, -1, np.int64)  # frame numbers
+        self.y = np.zeros((n_slots, 0), np.float32)  # signed traces, ADU
+        self.c = np.zeros((n_slots, 0), np.float32)  # activity, ADU
+        self.scale = np.float32(1 / _SCALE)
+        self.n_seen = 0
+
+    @property
+    def n(self) -> int:
+        """Return how many slots are filled; they are the first ones."""
+        return min(self.n_seen, self.size)
+
+    def push(
+        self,
+        aligned: FloatArray,
+        field: tuple[int, int, int, int],
+        frame: int,
+        blocks: FloatArray,
+        background: FloatArray,
+        y: FloatArray,
+        c: FloatArray,
+    ) -> None:
+        """Store a frame in place of the oldest."""
+        slot = self.n_seen % self.size
+        sparse.encode(aligned, np.float32(_SCALE), self.frames[slot])
+        self.rects[slot] = field
+        self.blocks[slot], self.background[slot] = blocks, background
+        self.index[slot] = frame
+        self.y[slot], self.c[slot] = y, c
+        self.n_seen += 1
+
+    def order(self, last: int | None = None) -> LongArray:
+        """Return the slots from the oldest to the newest frame, or of the `last` frames only."""
+        slots = np.arange(self.n, dtype=np.int64)
+        if self.n_seen > self.size:
+            slots = np.roll(slots, -(self.n_seen % self.size))
+        return slots if last is None else slots[-last:]
+
+    def keep(self, positions: LongArray) -> None:
+        """Keep only the traces of some components, in this order."""
+        self.y, self.c = self.y[:, positions].copy(), self.c[:, positions].copy()
+
+    def grow(self, n_components: int) -> None:
+        """Make room for the traces of new components, 0 so far."""
+        more = ((0, 0), (0, n_components - self.y.shape[1]))
+        self.y, self.c = np.pad(self.y, more), np.pad(self.c, more)
+
+
+class CoarseHistory:
+    """Frames on the coarse grid over a longer span, thinned, for the ring: raw blocks and the cells' activity."""
+
+    def __init__(self, n_slots: int, n_bins: int, stride: int) -> None:
+        self.blocks = np.zeros((n_slots, n_bins), np.float32)
+        self.index = np.full(n_slots, -1, np.int64)
+        self.c = np.zeros((n_slots, 0), np.float32)
+        self._stride = stride
+        self._n_seen = self._n_offered = 0
+
+    @property
+    def n(self) -> int:
+        """Return how many slots are filled; they are the first ones."""
+        return min(self._n_seen, len(self.index))
+
+    def offer(self, frame: int, blocks: FloatArray, c: FloatArray) -> None:
+        """Store a frame if it is its turn: all until the history is full, then one in `stride`."""
+        self._n_offered += 1
+        if self._n_seen >= len(self.index) and self._n_offered % self._stride:
+            return
+        slot = self._n_seen % len(self.index)
+        self.blocks[slot] = blocks.reshape(-1)
+        self.index[slot], self.c[slot] = frame, c
+        self._n_seen += 1
+
+    def keep(self, positions: LongArray) -> None:
+        """Keep only the traces of some components, in this order."""
+        self.c = self.c[:, positions].copy()
+
+    def grow(self, n_components: int) -> None:
+        """Make room for new components, silent so far."""
+        self.c = np.pad(self.c, ((0, 0), (0, n_components - self.c.shape[1])))
+
+    def fill(self, k: int, frames: LongArray, c: FloatArray) -> None:
+        """Fill in the activity of component `k` at the given frames, where they are remembered."""
+        order = np.argsort(frames, kind="stable")
+        at = np.minimum(np.searchsorted(frames, self.index, sorter=order), len(frames) - 1)
+        known = frames[order[at]] == self.index
+        self.c[known, k] = c[order[at[known]]]
+
+
+class TraceWindow:
+    """Signed traces of the last half minute, for baselines and for comparing components."""
+
+    def __init__(self, n_slots: int) -> None:
+        self.y = np.full((n_slots, 0), np.nan, np.float32)  # ADU; NaN before birth
+        self.c = np.zeros((n_slots, 0), np.float32)
+        self._n_seen = 0
+
+    @property
+    def n(self) -> int:
+        """Return how many slots are filled; they are the first ones."""
+        return min(self._n_seen, len(self.y))
+
+    def push(self, y: FloatArray, c: FloatArray) -> None:
+        """Store a frame's traces in place of the oldest."""
+        slot = self._n_seen % len(self.y)
+        self.y[slot], self.c[slot] = y, c
+        self._n_seen += 1
+
+    def newest(self, count: int) -> LongArray:
+        """Return the slots of the last `count` frames, oldest first."""
+        count = min(count, self.n)
+        return (np.arange(self._n_seen - count, self._n_seen) % len(self.y)).astype(np.int64)
+
+    def keep(self, positions: LongArray) -> None:
+        """Keep only the traces of some components, in this order."""
+        self.y, self.c = self.y[:, positions].copy(), self.c[:, positions].copy()
+
+    def grow(self, n_components: int) -> None:
+        """Make room for the traces of new components."""
+        more = ((0, 0), (0, n_components - self.y.shape[1]))
+        self.y = np.pad(self.y, more, constant_values=np.nan)
+        self.c = np.pad(self.c, more)
+
+    def baselines(self, fraction: float = 0.35) -> FloatArray:
+        """Return the mode of each trace, (K,): mean of the narrowest interval that holds `fraction` of it."""
+        out = np.zeros(self.y.shape[1], np.float32)
+        window = self.y[: self.n]
+        n_known = np.isfinite(window).sum(0)
+        for count in np.unique(n_known[n_known >= 20]):
+            rows = np.flatnonzero(n_known == count)
+            ordered = np.sort(window[:, rows], axis=0)[:count]  # NaN sorts last
+            out[rows] = _half_sample_mode(ordered, max(2, round(fraction * int(count))))
+        return out
+
+
+def _half_sample_mode(ordered: FloatArray, width: int) -> FloatArray:
+    spread = ordered[width - 1 :] - ordered[: len(ordered) - width + 1]
+    start = np.argmin(spread, axis=0)
+    total = np.cumsum(np.pad(ordered.astype(np.float64), ((1, 0), (0, 0))), axis=0)
+    columns = np.arange(ordered.shape[1])
+    return np.asarray((total[start + width, columns] - total[start, columns]) / width, np.float32)

@@ -1,0 +1,179 @@
+"""Examination of one candidate site: does the residual around it hold a cell?
+
+A rank-one fit of the last seconds of residual in a box gives a footprint and a trace; then the footprint must
+come out the same from two halves of its active frames, look like a blob of the size of a cell, and rise clearly
+above the noise. One event that passes is enough: many cells fire once in a session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.ndimage import label
+
+from streamscope.core.deconvolve import noise_sd
+from streamscope.types import BoolArray, FloatArray
+
+_LEAST_ACTIVE = 3  # frames
+_LEAST_SPLIT_HALF = 0.55
+_LEAST_BLOB = 0.72
+_SIGMA_RANGE = (0.19, 0.72)  # of the best Gaussian, cell diameters
+_LEAST_PEAK_SN = 4.0
+_DISC = 0.95  # radius of the fit, cell diameters
+_CUT = 0.05  # of the peak, at the rim of a footprint
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A cell that was found in a box."""
+
+    image: FloatArray  # (h, w) footprint in the box, unit norm
+    trace: FloatArray  # (n,) ADU
+    active: BoolArray  # (n,) frames that define it
+    split_half: float
+    blob: float
+    peak_sn: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A site without a cell, and why."""
+
+    reason: str
+
+
+def examine(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rejected:
+    """Return the cell at (y, x) of a residual movie, or the reason why there is none.
+
+    Parameters
+    ----------
+    movie : ndarray, shape (n, h, w), float32
+        Residual y - b0 - B - A c of a box, ADU, frames in order.
+    y, x : float
+        Candidate position within the box, px.
+    diameter : float
+        Cell diameter, px.
+    """
+    fit = _fit(movie, y, x, diameter)
+    if isinstance(fit, Rejected):
+        return fit
+    cy, cx = _centroid(fit.image)
+    if np.hypot(cy - y, cx - x) > diameter / 8:  # centre the disc on what was found, once
+        fit = _fit(movie, cy, cx, diameter)
+        if isinstance(fit, Rejected):
+            return fit
+        ny, nx = _centroid(fit.image)
+        if np.hypot(ny - cy, nx - cx) > diameter / 2.5:
+            return Rejected("off centre")
+    return fit
+
+
+def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rejected:
+    n, h, w = movie.shape
+    rows, cols = np.mgrid[0:h, 0:w]
+    distance = np.hypot(rows - y, cols - x).astype(np.float32)
+    disc = distance <= _DISC * diameter
+    rim = (distance > 1.15 * diameter) & (distance <= 1.6 * diameter)
+    flat = movie.reshape(n, h * w)
+    image = np.exp(-0.5 * (distance / (diameter / 4)) ** 2) * disc
+    image /= np.linalg.norm(image)
+    trace = _above_baseline(flat @ image.ravel())
+    for _ in range(3):
+        active = _active(trace)
+        if active.sum() < _LEAST_ACTIVE:
+            return Rejected("too short")
+        image = _shape(flat, trace * active, disc, rim)
+        norm = float(np.linalg.norm(image))
+        if norm <= 0:
+            return Rejected("nothing there")
+        image /= norm
+        trace = _above_baseline(flat @ image.ravel())
+    active = _active(trace)
+    frames = np.flatnonzero(active)
+    if len(frames) < _LEAST_ACTIVE:
+        return Rejected("too short")
+    halves = [_weighted(flat, trace, frames[i::2], disc, rim) for i in (0, 1)]
+    split_half = _pearson(_blur(halves[0]), _blur(halves[1]), disc)
+    if split_half < _LEAST_SPLIT_HALF:
+        return Rejected("not reproducible")
+    whole = _weighted(flat, trace, frames, disc, rim)
+    blob, sigma = _best_gaussian(_blur(whole), distance, image, diameter)
+    if blob < _LEAST_BLOB:
+        return Rejected("not a blob")
+    if not _SIGMA_RANGE[0] * diameter <= sigma <= _SIGMA_RANGE[1] * diameter:
+        return Rejected("wrong size")
+    peak = float(np.sort(trace)[-_LEAST_ACTIVE:].mean() / noise_sd(trace))
+    if peak < _LEAST_PEAK_SN:
+        return Rejected("weak")
+    final = trim(image, np.unravel_index(int(np.argmax(_blur(image) * disc)), image.shape))
+    return Fit(final, trace, active, split_half, blob, peak)
+
+
+def _above_baseline(trace: FloatArray) -> FloatArray:
+    return np.asarray(trace - np.median(trace), np.float32)
+
+
+def _active(trace: FloatArray) -> BoolArray:
+    smooth = np.convolve(trace, np.ones(3, np.float32) / 3, mode="same")
+    level = max(3.0 * float(noise_sd(trace)) / np.sqrt(3), 0.35 * float(smooth.max()))
+    return np.asarray(smooth > level)
+
+
+def _shape(flat: FloatArray, weight: FloatArray, disc: BoolArray, rim: BoolArray) -> FloatArray:
+    """Return the non-negative footprint that goes with a trace, less the level of its surroundings."""
+    image = (weight @ flat).reshape(disc.shape)
+    pedestal = float(np.median(image[rim])) if rim.any() else 0.0
+    return np.asarray(np.maximum(image - pedestal, 0) * disc, np.float32)
+
+
+def _weighted(
+    flat: FloatArray, trace: FloatArray, frames: np.ndarray, disc: BoolArray, rim: BoolArray
+) -> FloatArray:
+    image = (trace[frames] @ flat[frames]).reshape(disc.shape)
+    return np.asarray(image, np.float32)
+
+
+def _blur(image: FloatArray) -> FloatArray:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), np.float32)
+
+
+def _pearson(a: FloatArray, b: FloatArray, where: BoolArray) -> float:
+    u, v = a[where] - a[where].mean(), b[where] - b[where].mean()
+    return float((u @ v) / (np.linalg.norm(u) * np.linalg.norm(v) + 1e-12))
+
+
+def _best_gaussian(
+    shape: FloatArray, distance: FloatArray, image: FloatArray, diameter: float
+) -> tuple[float, float]:
+    """Return the best correlation with a round Gaussian about the centroid, and its sigma, px."""
+    cy, cx = _centroid(image)
+    rows, cols = np.mgrid[0 : shape.shape[0], 0 : shape.shape[1]]
+    r2 = (rows - cy) ** 2 + (cols - cx) ** 2
+    where = r2 <= (_DISC * diameter) ** 2
+    best = (-1.0, 0.0)
+    for relative in np.geomspace(0.15, 0.95, 12):
+        gauss = np.exp(-0.5 * r2 / (relative * diameter) ** 2).astype(np.float32)
+        best = max(best, (_pearson(shape, gauss, where), float(relative * diameter)))
+    return best
+
+
+def _centroid(image: FloatArray) -> tuple[float, float]:
+    strong = np.where(image > 0.3 * image.max(), image, 0)
+    total = float(strong.sum()) + 1e-12
+    rows, cols = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
+    return float((strong * rows).sum()) / total, float((strong * cols).sum()) / total
+
+
+def trim(image: FloatArray, seed: tuple[int, int] | tuple[np.intp, ...]) -> FloatArray:
+    """Return the part of a footprint that is connected with its peak, above 5 % of it, at unit norm.
+
+    An image without light comes back as zeros.
+    """
+    smooth = _blur(image)
+    parts, _ = label(smooth > _CUT * smooth.max())
+    keep = parts == parts[tuple(int(s) for s in seed)]
+    out = np.where(keep, image, 0).astype(np.float32)
+    norm = float(np.linalg.norm(out))
+    return out / norm if norm > 0 else out

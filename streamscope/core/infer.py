@@ -1,0 +1,110 @@
+"""The way of a frame: repair, align, project and demix, deconvolve."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamscope.config import EngineConfig
+from streamscope.core.deconvolve import Deconvolver, rise_coefficient
+from streamscope.core.demix import Demix
+from streamscope.core.epoch import Epoch
+from streamscope.core.kernels import warp
+from streamscope.core.motion import Motion
+from streamscope.core.preprocess import Preprocess
+from streamscope.types import (
+    FLAG_BAD_MOTION,
+    FLAG_BIG_MOTION,
+    FloatArray,
+    Frame,
+    FrameResult,
+    IdArray,
+    Shift,
+    Tail,
+)
+
+
+class Infer:
+    """Turns frames into results on the epoch in force. No clock, no learning, bounded work."""
+
+    def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
+        self._config = config
+        self._preprocess = Preprocess(shape)
+        self._motion = Motion(config, shape)
+        self._row = np.zeros(shape[1] + 3, np.float32)
+        self._deconvolver = Deconvolver(
+            config.g, rise_coefficient(config.fps), config.deconvolve.lag, config.deconvolve.min_event_sn
+        )
+        self._deconvolver.remap(np.zeros(0, np.int64))
+        self._shape = shape
+        self._epoch: Epoch | None = None
+        self._demix: Demix | None = None
+        self._next_frame = 0
+
+    def __call__(self, frame: Frame, aligned: FloatArray) -> FrameResult:
+        """Return what this frame says of every component of the present epoch.
+
+        Parameters
+        ----------
+        frame : Frame
+            Image (H, W), uint8.
+        aligned : ndarray, shape (H, W), float32
+            Filled with the registered frame, ADU; edges replicated.
+
+        Returns
+        -------
+        FrameResult
+            With `t_result_ns` 0: the caller has the clock.
+        """
+        image = self._preprocess.update(frame.image)
+        shift = self._motion.update(image)
+        warp.translate(image, shift.dy, shift.dx, self._row, aligned)
+        y = self._traces(aligned, shift)
+        c, s, c_lag, s_lag = self._deconvolver.push(y, 1 + frame.gap)
+        self._next_frame = frame.index + 1
+        return FrameResult(
+            index=frame.index,
+            epoch=self._epoch.number if self._epoch else 0,
+            t_capture_ns=frame.t_capture_ns,
+            t_result_ns=0,
+            shift=shift,
+            ids=self._ids,
+            y=y,
+            c=c,
+            s=s,
+            c_lag=c_lag,
+            s_lag=s_lag,
+            lag=self._config.deconvolve.lag,
+            flags=self._flags(shift),
+            gap=frame.gap,
+            hw=frame.hw,
+            time_s=frame.time_s,
+        )
+
+    def adopt(self, epoch: Epoch) -> None:
+        """Take over what the learner has learned, before the next frame; traces of kept ids go on."""
+        place = {int(i): k for k, i in enumerate(self._ids)}
+        self._deconvolver.remap(np.array([place.get(int(i), -1) for i in epoch.ids], np.int64))
+        if self._demix is None:
+            self._demix = Demix(self._shape, epoch.step)
+        self._epoch = epoch
+
+    def tail(self) -> Tail:
+        """Return the delayed values of the last frames, which no later frame can carry."""
+        c, s = self._deconvolver.tail()
+        return Tail(self._next_frame - len(c), self._ids, c, s)
+
+    def _traces(self, aligned: FloatArray, shift: Shift) -> FloatArray:
+        """Return the signed traces, (K,), sn units."""
+        epoch, demix = self._epoch, self._demix
+        if epoch is None or demix is None or epoch.n == 0:
+            return np.zeros(0, np.float32)
+        demix.center(aligned, epoch.b0, shift)
+        return demix.solve(epoch.footprints, epoch.V, epoch.solve) / epoch.sn
+
+    def _flags(self, shift: Shift) -> int:
+        big = abs(shift.dy) > self._config.cell_diameter_px or abs(shift.dx) > self._config.cell_diameter_px
+        return (0 if shift.ok else FLAG_BAD_MOTION) | (FLAG_BIG_MOTION if big else 0)
+
+    @property
+    def _ids(self) -> IdArray:
+        return self._epoch.ids if self._epoch else np.zeros(0, np.uint32)

@@ -1,0 +1,40 @@
+"""Which components are one and the same cell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamscope.core.buffer import TraceWindow
+from streamscope.core.model import Model
+from streamscope.types import FloatArray
+
+_SAME_OVERLAP, _SAME_R = 0.7, 0.8
+_NEAR_DIAMETERS, _NEAR_R = 0.6, 0.85
+
+
+def duplicates(model: Model, window: TraceWindow, diameter: float) -> list[tuple[int, int]]:
+    """Return pairs (weaker, stronger) that should be one; no component is in two pairs.
+
+    Two footprints that overlap by 0.7 with activity correlated by 0.8 are one cell, as are two whose centres
+    lie within 0.6 diameters and whose activity is nearly the same.
+    """
+    pairs, used = [], set()
+    for i, j in np.argwhere(np.triu(model.AtA, 1) > 0.3):
+        if i in used or j in used:
+            continue
+        r = agreement(window.c[: window.n, i], window.c[: window.n, j])
+        (y, x), (v, u) = model.centre(int(i)), model.centre(int(j))
+        near = np.hypot(y - v, x - u) < _NEAR_DIAMETERS * diameter
+        same = (model.AtA[i, j] > _SAME_OVERLAP and r > _SAME_R) or (near and r > _NEAR_R)
+        if same:
+            weaker, stronger = (i, j) if model.peak[i] < model.peak[j] else (j, i)
+            pairs.append((int(weaker), int(stronger)))
+            used |= {i, j}
+    return pairs
+
+
+def agreement(a: FloatArray, b: FloatArray) -> float:
+    """Return Pearson's r of two activities, 0 if one of them is silent."""
+    u, v = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(u) * np.linalg.norm(v))
+    return float(u @ v) / norm if norm > 0 else 0.0

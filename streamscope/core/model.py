@@ -1,0 +1,192 @@
+"""The learner's model: footprints, ring, static background, and what follows from them. Nobody else changes it."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from streamscope.config import EngineConfig
+from streamscope.core.background import (
+    RingGeometry,
+    SparseRows,
+    bin_footprints,
+    fold,
+    ring_mean_weights,
+    ring_rows,
+)
+from streamscope.core.epoch import CONFIRMED, PROVISIONAL, Epoch
+from streamscope.core.kernels import sparse
+from streamscope.errors import StageError
+from streamscope.types import (
+    ComponentEvent,
+    DoubleArray,
+    FloatArray,
+    Footprints,
+    IntArray,
+    LongArray,
+)
+
+
+def detection_step(diameter_px: float) -> int:
+    """Return the block side of the detection grid, px: a quarter of a cell, 1 to 4."""
+    return min(max(round(diameter_px / 4), 1), 4)
+
+
+class Model:
+    """Footprints with their statistics, the ring W and the static background b0.
+
+    b0 is not learned by itself: it is the running mean image less what the cells contributed to it,
+    b0 = mean - A level. A cell that is found, reshaped or removed is therefore put right in b0 at once, and
+    nothing accumulates.
+    """
+
+    def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
+        diameter = config.cell_diameter_px
+        self.shape = shape
+        self.fine = _grid(shape, detection_step(diameter))
+        step = min(2 * self.fine.step, 8)
+        self.geometry = RingGeometry.make(shape, diameter, config.background.ring_radius, step)
+        self.W = ring_mean_weights(np.ones(self.geometry.n_bins, np.float32), self.geometry)
+        self.mean = np.zeros(shape, np.float32)
+        self.count = np.zeros(shape, np.float32)
+        self.b0 = np.zeros(shape, np.float32)
+        # One entry a component.
+        self.columns: list[tuple[IntArray, FloatArray]] = []
+        self.ids: list[int] = []
+        self.status: list[int] = []
+        self.born_at: list[int] = []
+        self.level: DoubleArray = np.zeros(0)  # mean activity within `mean`
+        self.sn: FloatArray = np.zeros(0, np.float32)  # ADU, frozen at birth
+        self.peak: FloatArray = np.zeros(0, np.float32)  # largest filtered trace so far, sn units
+        self._next_id = 1
+        self.number = 0
+        self.rebuild()
+
+    @property
+    def n(self) -> int:
+        """Return the number of components."""
+        return len(self.columns)
+
+    def add(
+        self, column: tuple[IntArray, FloatArray], frame: int, sn: float, level: float, peak: float
+    ) -> int:
+        """Add a provisional component with a unit-norm footprint; return its position."""
+        self.columns.append(column)
+        self.ids.append(self._next_id)
+        self._next_id += 1
+        self.status.append(PROVISIONAL)
+        self.born_at.append(frame)
+        self.level = np.append(self.level, level)
+        self.sn = np.append(self.sn, np.float32(max(sn, 1e-3))).astype(np.float32)
+        self.peak = np.append(self.peak, np.float32(peak)).astype(np.float32)
+        return self.n - 1
+
+    def remove(self, positions: list[int]) -> LongArray:
+        """Remove components; return the positions that stay, (K,)."""
+        gone = set(positions)
+        keep = [k for k in range(self.n) if k not in gone]
+        self.columns = [self.columns[k] for k in keep]
+        self.ids = [self.ids[k] for k in keep]
+        self.status = [self.status[k] for k in keep]
+        self.born_at = [self.born_at[k] for k in keep]
+        index = np.array(keep, np.int64)
+        self.level, self.sn, self.peak = self.level[index], self.sn[index], self.peak[index]
+        return index
+
+    def follow(
+        self, aligned: FloatArray, field: tuple[int, int, int, int], activity: FloatArray, rate: float
+    ) -> None:
+        """Let a frame into the mean image and its activity (K,) into the mean activity."""
+        sparse.follow_mean(aligned, *field, np.float32(rate), self.mean, self.count)
+        self.level += rate * (activity - self.level)
+
+    def rebuild(self) -> None:
+        """Derive everything that depends on the footprints and the ring."""
+        self.footprints = Footprints.from_columns(self.shape, self.columns)
+        self.coarse: SparseRows = bin_footprints(self.footprints, self.geometry)
+        self.detail: SparseRows = bin_footprints(self.footprints, self.fine)
+        self.V: SparseRows = ring_rows(fold(self.footprints, self.geometry), self.W, self.geometry)
+        self.AtA = overlaps(self.footprints)
+        self.solve = self._inverse()
+
+    def _inverse(self) -> FloatArray:
+        if not self.n:
+            return np.zeros((0, 0), np.float32)
+        M = self.AtA - self.V.product(self.coarse)
+        return np.ascontiguousarray(np.linalg.inv(M), np.float32)
+
+    def settle_b0(self) -> None:
+        """Renew b0 from the mean image and the cells' part in it."""
+        sparse.static_background(
+            self.mean.reshape(-1),
+            self.footprints.indptr,
+            self.footprints.pixels,
+            self.footprints.weights,
+            self.level.astype(np.float32),
+            self.b0.reshape(-1),
+        )
+
+    def epoch(self, frame: int, events: tuple[ComponentEvent, ...]) -> Epoch:
+        """Return an immutable copy under the next number."""
+        self.check_invariants()
+        self.number += 1
+        return Epoch(
+            number=self.number,
+            frame=frame,
+            ids=np.array(self.ids, np.uint32),
+            status=np.array(self.status, np.uint8),
+            born_at=np.array(self.born_at, np.int64),
+            snr=self.peak.copy(),
+            footprints=self.footprints,
+            V=self.V,
+            step=self.geometry.step,
+            solve=self.solve,
+            b0=self.b0.copy(),
+            sn=self.sn.copy(),
+            events=events,
+        )
+
+    def centre(self, k: int) -> tuple[float, float]:
+        """Return the centre of mass (y, x) of component `k`, px."""
+        return centre_of(self.columns[k], self.shape[1])
+
+    def confirmed(self) -> int:
+        """Return the number of confirmed components."""
+        return self.status.count(CONFIRMED)
+
+    def check_invariants(self) -> None:
+        """Raise StageError if the model is not fit to be handed out."""
+        if not (np.isfinite(self.solve).all() and np.isfinite(self.b0).all()):
+            raise StageError("the model is not finite; please report this with the session's journal")
+        norms = np.sqrt(np.diag(self.AtA)) if self.n else np.ones(0)
+        if self.n and not np.allclose(norms, 1, atol=1e-3):
+            raise StageError(f"footprints should have norm 1, got {norms.min():.4f} to {norms.max():.4f}")
+
+
+def overlaps(footprints: Footprints) -> DoubleArray:
+    """Return A'A, (K, K)."""
+    A = sp.csc_matrix(
+        (footprints.weights.astype(np.float64), footprints.pixels, footprints.indptr),
+        shape=(footprints.shape[0] * footprints.shape[1], footprints.n),
+    )
+    return np.asarray((A.T @ A).toarray())
+
+
+def centre_of(column: tuple[IntArray, FloatArray], width: int) -> tuple[float, float]:
+    """Return the centre of mass (y, x) of a footprint, px."""
+    pixels, weights = column
+    total = float(weights.sum()) + 1e-12
+    return float((pixels // width) @ weights) / total, float((pixels % width) @ weights) / total
+
+
+def unit(pixels: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return a footprint scaled to unit L2 norm."""
+    norm = float(np.sqrt((weights.astype(np.float64) ** 2).sum()))
+    return pixels.astype(np.int32), (weights / max(norm, 1e-12)).astype(np.float32)
+
+
+def _grid(shape: tuple[int, int], step: int) -> RingGeometry:
+    """Return a grid of blocks without rings."""
+    grid = (-(-shape[0] // step), -(-shape[1] // step))
+    empty = np.zeros((grid[0] * grid[1], 0), np.int32)
+    return RingGeometry(shape, step, grid, np.zeros((0, 2), np.int32), empty)

@@ -1,0 +1,151 @@
+"""Refinement of footprints from sufficient statistics of the frames in which a cell is in an event.
+
+With weights w_k (the activity of cell k, in event frames only) and background-free frames, the statistics are
+CY_k = sum_t w_kt (y_t - b0 - B_t) on a mask around the cell, and CC_kj = sum_t w_kt c_jt. A footprint is the
+non-negative solution a_k = (CY_k - sum_j CC_kj a_j) / CC_kk (one HALS sweep at a time), trimmed and at unit norm.
+
+References
+----------
+Giovannucci et al. 2017, NIPS (OnACID: sufficient statistics); weights in events only are our departure: noise
+and baseline errors then do not enter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamscope.config import EngineConfig
+from streamscope.core.buffer import FrameBuffer
+from streamscope.core.candidate import trim
+from streamscope.core.kernels import shapes as kernels
+from streamscope.core.model import Model, centre_of, unit
+from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
+
+_REACH = 1.25  # mask radius, cell diameters
+_LEAST_EVENT_SN = 3.0  # an event counts from this activity on
+_LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
+
+
+class Shapes:
+    """The statistics of all components, and the update of their footprints."""
+
+    def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
+        self._shape = shape
+        self._reach = _REACH * config.cell_diameter_px
+        self._decay = np.exp(-config.detect.block_s / config.shapes.memory_s)
+        self.masks: list[IntArray] = []
+        self.sums: list[FloatArray] = []  # CY
+        self.cross: DoubleArray = np.zeros((0, 0))  # CC
+        self._scratch = np.full(shape[0] * shape[1], -1, np.int32)
+
+    def add(self, column: tuple[IntArray, FloatArray]) -> None:
+        """Begin the statistics of a new component with this footprint."""
+        self.masks.append(self._mask(column))
+        self.sums.append(np.zeros(len(self.masks[-1]), np.float32))
+        self.cross = np.pad(self.cross, ((0, 1), (0, 1)))
+
+    def keep(self, positions: LongArray) -> None:
+        """Keep only some components, in this order."""
+        self.masks = [self.masks[k] for k in positions]
+        self.sums = [self.sums[k] for k in positions]
+        self.cross = self.cross[np.ix_(positions, positions)]
+
+    def forget(self) -> None:
+        """Fade the statistics by one block."""
+        self.cross *= self._decay
+        for total in self.sums:
+            total *= np.float32(self._decay)
+
+    def observe(
+        self, model: Model, buffer: FrameBuffer, slots: LongArray, which: LongArray | None = None
+    ) -> None:
+        """Add the buffered frames `slots` to the statistics, of the components `which` or of all."""
+        activity = buffer.c[slots]
+        weight = np.where(activity > _LEAST_EVENT_SN * model.sn, activity, 0).astype(np.float32)
+        if which is not None:
+            only = np.zeros(model.n, bool)
+            only[which] = True
+            weight[:, ~only] = 0
+        if not weight.any():
+            return
+        indptr = np.concatenate([[0], np.cumsum([len(m) for m in self.masks])]).astype(np.int64)
+        sums = np.zeros(indptr[-1], np.float32)
+        kernels.accumulate(
+            buffer.frames,
+            buffer.rects,
+            buffer.scale,
+            model.b0,
+            buffer.background,
+            model.geometry.step,
+            slots,
+            indptr,
+            np.concatenate(self.masks),
+            weight,
+            sums,
+        )
+        for k in np.flatnonzero(weight.any(0)):
+            self.sums[k] += sums[indptr[k] : indptr[k + 1]]
+        self.cross += weight.T.astype(np.float64) @ activity.astype(np.float64)
+
+    def update(self, model: Model, which: LongArray) -> list[int]:
+        """Refine the footprints of the components `which`; return those that changed."""
+        return [int(k) for k in which if self._update_one(model, int(k))]
+
+    def _update_one(self, model: Model, k: int) -> bool:
+        energy = self.cross[k, k]
+        if energy < _LEAST_ENERGY * float(model.sn[k]) ** 2:
+            return False
+        mask = self.masks[k]
+        estimate = (self.sums[k] / energy).astype(np.float32)
+        for j in np.flatnonzero(self.cross[k] > 1e-3 * energy):
+            if j != k and (model.AtA[k, j] > 0 or self._near(model, k, int(j))):
+                kernels.subtract_overlap(
+                    mask, self._scratch, *model.columns[j], np.float32(self.cross[k, j] / energy), estimate
+                )
+        column = self._tidy(mask, np.maximum(estimate, 0), model.columns[k])
+        if column is None:
+            return False
+        model.columns[k] = column
+        return True
+
+    def _near(self, model: Model, k: int, j: int) -> bool:
+        (y, x), (v, u) = model.centre(k), model.centre(j)
+        return float(np.hypot(y - v, x - u)) < 2.5 * self._reach
+
+    def _tidy(
+        self, mask: IntArray, estimate: FloatArray, old: tuple[IntArray, FloatArray]
+    ) -> tuple[IntArray, FloatArray] | None:
+        """Return the connected part of an estimate around the old peak, or None if nothing sensible is left."""
+        width = self._shape[1]
+        rows, cols = mask // width, mask % width
+        top, left = int(rows.min()), int(cols.min())
+        image = np.zeros((int(rows.max()) - top + 1, int(cols.max()) - left + 1), np.float32)
+        image[rows - top, cols - left] = estimate
+        if image.max() <= 0:
+            return None
+        y, x = centre_of(old, width)
+        seed = _peak_near(image, y - top, x - left, self._reach / 3)
+        image = trim(image, seed)
+        v, u = np.nonzero(image)
+        if len(v) < 5:
+            return None
+        return unit(((v + top) * width + u + left).astype(np.int32), image[v, u])
+
+    def _mask(self, column: tuple[IntArray, FloatArray]) -> IntArray:
+        h, w = self._shape
+        y, x = centre_of(column, w)
+        reach = self._reach
+        rows = np.arange(max(0, int(y - reach)), min(h, int(y + reach) + 2))
+        cols = np.arange(max(0, int(x - reach)), min(w, int(x + reach) + 2))
+        inside = np.hypot(rows[:, None] - y, cols[None] - x) <= reach
+        return np.asarray((rows[:, None] * w + cols[None])[inside], np.int32)
+
+
+def _peak_near(image: FloatArray, y: float, x: float, reach: float) -> tuple[int, int]:
+    """Return the brightest pixel within `reach` of (y, x)."""
+    rows, cols = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
+    near = np.hypot(rows - y, cols - x) <= max(reach, 1.0)
+    if not near.any():
+        near[:] = True
+    best = int(np.argmax(np.where(near, image, -1)))
+    return best // image.shape[1], best % image.shape[1]
