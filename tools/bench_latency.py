@@ -252,7 +252,8 @@ def show(report: dict[str, Any]) -> None:
     for name, m in session["memory"].items():
         print(
             f"{name}: at most {m['resident_max_mb']} MB resident; "
-            f"private {m['private_settled_mb']} MB settled, {m['private_end_mb']} at the end, {m['private_mb_per_min']} a minute"
+            f"private {m['private_settled_mb']} MB settled, {m['private_end_mb']} at the end, "
+            f"{m['private_mb_per_min']} a minute"
         )
 
 
