@@ -350,7 +350,9 @@ def _mode(y: FloatArray, fraction: float) -> NDArray[Any]:
 
 
 def _each(value: float | DoubleArray, n: int) -> DoubleArray:
-    return np.ascontiguousarray(np.broadcast_to(np.asarray(value, np.float64), (n,)))
+    out = np.empty(n)  # never a read-only broadcast: kernels would be compiled again for it
+    out[:] = value
+    return out
 
 
 def _part(state: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
