@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,14 +151,12 @@ class Journal:
 
     def close(self) -> None:
         """Commit, mark the journal as ended in good order, and fold it into a single file."""
-        with self._errors():
+        with self._errors(), closing(self._db):
             self._db.execute("UPDATE meta SET value='1' WHERE key='closed'")
             self._db.commit()
-            with suppress(
-                sqlite3.OperationalError
-            ):  # somebody reads it just now: WAL files stay, nothing is lost
+            # Refused while somebody reads: then the WAL file stays beside it, and nothing is lost.
+            with suppress(sqlite3.OperationalError):
                 self._db.execute("PRAGMA journal_mode=DELETE")
-            self._db.close()
 
     def _list_of(self, result: FrameResult) -> int:
         ids = result.ids.astype("<u4", copy=False).tobytes()

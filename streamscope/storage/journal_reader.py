@@ -245,6 +245,8 @@ def _open(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise StorageError(f"there is no journal at {path}; name a session folder that holds journal.sqlite")
     uri = path.resolve().as_uri() + "?mode=ro"
+    if not uri.startswith("file:///"):  # a Windows share: SQLite wants its server in the path
+        uri = uri.replace("file://", "file:////", 1)
     wal = path.with_name(path.name + "-wal")
     alternatives = [uri] if wal.exists() else [uri, uri + "&immutable=1"]
     problem: sqlite3.Error | None = None

@@ -258,3 +258,26 @@ def test_a_journal_can_be_read_while_it_is_written(tmp_path: Path, fake: FakeSes
         assert reader.n_frames == 20
         assert not reader.closed
     journal.close()
+
+
+def test_a_journal_closed_while_it_is_read_is_whole(
+    recorded: SessionFolder, tmp_path: Path, fake: FakeSession
+):
+    journal = Journal(tmp_path / "journal.sqlite")
+    fake.write(journal)
+    journal.commit()
+    with JournalReader(tmp_path / "journal.sqlite") as early:
+        journal.close()
+        assert early.n_frames == N_FRAMES
+    with JournalReader(tmp_path / "journal.sqlite") as late:
+        assert late.closed
+        assert len(late.tails()) == 1
+
+
+def test_a_finished_journal_is_one_file(recorded: SessionFolder):
+    assert sorted(p.name for p in recorded.folder.iterdir()) == ["journal.sqlite", "metaData.json"]
+
+
+def test_a_journal_in_a_folder_that_is_not_there_is_one_clear_sentence(tmp_path: Path):
+    with pytest.raises(StorageError, match=r"journal\.sqlite cannot be written"):
+        Journal(tmp_path / "nowhere" / "journal.sqlite")
