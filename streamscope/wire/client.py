@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Collection, Mapping
@@ -292,7 +293,8 @@ class AsyncSubscriber(_Client):
 
     Notes
     -----
-    zmq.asyncio needs an event loop with ``add_reader``: on Windows a ``asyncio.SelectorEventLoop``.
+    zmq.asyncio needs an event loop with ``add_reader``: on Windows an ``asyncio.SelectorEventLoop``. Give
+    `recv` its `timeout_s` rather than cancelling it from outside, which can lose the message under way.
     """
 
     async def connect(self) -> None:
@@ -313,6 +315,7 @@ class AsyncSubscriber(_Client):
 
     async def recv(self, timeout_s: float | None = None) -> Message | None:
         """Return the next message of the chosen topics, as `Subscriber.recv`."""
+        await asyncio.sleep(0)  # a ready socket does not yield: let other tasks run
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self.closed:
             parts = await self._receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
@@ -325,6 +328,7 @@ class AsyncSubscriber(_Client):
 
     async def recv_latest(self, timeout_s: float | None = None) -> Message | None:
         """Return the newest message that has arrived, as `Subscriber.recv_latest`."""
+        await asyncio.sleep(0)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         newest = None
         while not self.closed:
@@ -365,6 +369,7 @@ class AsyncSubscriber(_Client):
         return self
 
     async def __anext__(self) -> Message:
+        await asyncio.sleep(0)
         while not self.closed:
             parts = await self._receive(self._timeout_s)
             if parts is None:

@@ -53,6 +53,7 @@ _log = logging.getLogger(__name__)
 
 _QUEUED_MESSAGES = 256  # for each subscriber; what comes on top is dropped for that one alone
 _LINGER_MS = 300
+_WELCOME_MS = 50  # the longest a new subscriber waits for its welcome when nothing is published
 _ATTEMPTS = 64  # to find three free neighbouring ports
 _ROLES = ("data", "control", "latest")
 
@@ -244,20 +245,25 @@ class Publisher:
         return self._control.malformed
 
     async def serve_control(self) -> None:
-        """Answer requests until cancelled or closed. No request can end the session but stop."""
+        """Welcome subscribers and answer requests until cancelled or closed; only stop ends the session."""
         while self._context is not None:
             try:
-                frames = await self._router.recv_multipart()
+                waiting = await self._router.poll(_WELCOME_MS)
             except asyncio.CancelledError:
                 if self._context is None:  # close() cancels the wait, not the task
                     return
                 raise
+            if self._context is None:
+                return
             self._note_subscriptions()  # whoever asks for a snapshot has subscribed before
-            client, *body = frames
-            envelope = [client, b""] if body[:1] == [b""] else [client]
-            await self._router.send_multipart(
-                envelope + self._control.answer(client, body[len(envelope) - 1 :])
-            )
+            if waiting:
+                await self._serve(await self._router.recv_multipart(zmq.NOBLOCK))
+
+    async def _serve(self, frames: list[bytes]) -> None:
+        client, *body = frames
+        envelope = [client, b""] if body[:1] == [b""] else [client]
+        await self._router.send_multipart(envelope + self._control.answer(client, body[len(envelope) - 1 :]))
+        await asyncio.sleep(0)  # a ready socket does not yield: let nobody keep the loop busy with requests
 
     def close(self) -> None:
         """Say goodbye (event `closed`) and close the sockets; waits at most 0.3 s for what is under way."""
@@ -293,7 +299,8 @@ class Publisher:
             self.dropped += 1
 
     def _note_subscriptions(self) -> None:
-        # Reading until nothing is left also makes the socket apply them before the next message is sent.
+        # The socket greets a new subscriber and applies its wishes only while it is being used. Reading until
+        # nothing is left does both, also when nothing is published.
         with contextlib.suppress(zmq.Again):
             while True:
                 note = self._data.recv(zmq.NOBLOCK)

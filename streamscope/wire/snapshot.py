@@ -79,7 +79,7 @@ def centres(footprints: Footprints) -> tuple[DoubleArray, DoubleArray]:
     """Return the weighted centres (y, x) of all footprints, (K,), px; NaN for an empty one."""
     column = np.repeat(np.arange(footprints.n), np.diff(footprints.indptr))
     rows, cols = np.divmod(footprints.pixels, footprints.shape[1])
-    total = np.bincount(column, footprints.weights, footprints.n)
+    total = np.bincount(column, footprints.weights, footprints.n).astype(np.float64)
     total[total == 0] = np.nan
     y = np.bincount(column, footprints.weights * rows, footprints.n) / total
     x = np.bincount(column, footprints.weights * cols, footprints.n) / total
