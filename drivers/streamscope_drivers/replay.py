@@ -15,6 +15,8 @@ from streamscope.errors import SourceError
 from streamscope.types import ByteArray, Frame, Movie, MovieInfo
 from streamscope_drivers import synthetic
 from streamscope_drivers.arrays import HDF5_SIGNATURE, NUMPY_SIGNATURE, open_hdf5, open_npy
+from streamscope_drivers.miniscope_daq import open_folder
+from streamscope_drivers.video import open_video
 
 READ_AHEAD_BYTES = 2 << 20  # one batch: small enough that reading never holds the interpreter for long
 READ_AHEAD_BATCHES = 3
@@ -44,6 +46,8 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
     path, dataset = _split(spec)
     if not path.exists():
         raise SourceError(f"a movie was expected at {path}, but nothing is there; check the path")
+    if path.is_dir():
+        return open_folder(path, fps, um_per_px)
     signature = _signature(path)
     if signature.startswith(HDF5_SIGNATURE):
         return open_hdf5(path, dataset, fps, um_per_px)
@@ -54,9 +58,7 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
         )
     if signature.startswith(NUMPY_SIGNATURE):
         return open_npy(path, fps, um_per_px)
-    raise SourceError(
-        f"a movie was expected, but {path} is neither an HDF5 nor a .npy file; convert it to one of these"
-    )
+    return open_video(path, fps, um_per_px)
 
 
 def _split(spec: str) -> tuple[Path, str | None]:

@@ -1,0 +1,165 @@
+"""Folders that Miniscope-DAQ-QT-Software writes: numbered AVIs, timeStamps.csv, metaData.json."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from streamscope.errors import SourceError
+from streamscope.types import MovieInfo
+from streamscope_drivers.metadata import DeviceMetadata, read_device, read_json
+from streamscope_drivers.recording import Timing, regular
+from streamscope_drivers.stamps import LATE, Stamps, lost_frames, read_stamps, since_first
+from streamscope_drivers.video import VideoMovie, probe_all
+
+METADATA = "metaData.json"
+TIME_STAMPS = "timeStamps.csv"
+RATE_TOLERANCE = 0.1  # nominal and measured frame rate may differ by this fraction: stamps are whole ms
+NAMED = 8  # at most so many folders are listed in a message
+
+
+def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = None) -> VideoMovie:
+    """Return the movie of a Miniscope-DAQ-QT session folder or device folder.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of a device (0.avi, 1.avi, ...) or the session folder around it.
+    fps : float or None
+        The user's frame rate, Hz: replaces the recorded rate and times.
+    um_per_px : float or None
+        The user's pixel size, um.
+
+    Raises
+    ------
+    SourceError
+        If there is no movie in the folder, more than one, or one that cannot be used.
+    """
+    folder = path if numbered_avis(path) else _device_folder(path)
+    files = _without_holes(folder)
+    device = read_device(folder / METADATA)
+    clips = probe_all(files)
+    n_video = sum(clip.n_frames for clip in clips)
+    doubts = [
+        f"{name} holds no whole frame and is left out" for name in (f.name for f in files[len(clips) :])
+    ]
+    stamps = read_stamps(folder / TIME_STAMPS) if (folder / TIME_STAMPS).is_file() else None
+    n_frames = n_video if stamps is None else min(n_video, len(stamps.times_ms))
+    rate, timing, more = _timing(stamps, n_frames, n_video, device, fps)
+    info = MovieInfo(
+        source=str(path),
+        files=tuple(clip.path for clip in clips),
+        shape=clips[0].shape if clips else (0, 0),
+        n_frames=n_frames,
+        fps=rate,
+        um_per_px=um_per_px or device.um_per_px,
+        device=device.name,
+        warnings=(*doubts, *more),
+        meta=device.settings,
+    )
+    return VideoMovie(info, timing, clips)
+
+
+def numbered_avis(folder: Path) -> list[Path]:
+    """Return the files 0.avi, 1.avi ... of a folder, in the order of their numbers."""
+    files = [f for f in folder.iterdir() if re.fullmatch(r"\d+\.avi", f.name, re.IGNORECASE)]
+    return sorted(files, key=lambda f: int(f.stem))
+
+
+def _without_holes(folder: Path) -> list[Path]:
+    files = numbered_avis(folder)
+    first = int(files[0].stem)
+    for expected, file in enumerate(files, first):
+        if int(file.stem) != expected:
+            raise SourceError(
+                f"{expected}.avi was expected in {folder}, but {file.name} follows {expected - 1}.avi; without "
+                "it times and frames do not belong together: put it back, or move the later files away"
+            )
+    if first > 0:
+        raise SourceError(
+            f"0.avi was expected in {folder}, but the first file is {files[0].name}; put back what is missing"
+        )
+    return files
+
+
+def _device_folder(session: Path) -> Path:
+    """Return the one folder of a session that holds a miniscope's movie."""
+    inside = sorted(f for f in session.iterdir() if f.is_dir() and numbered_avis(f))
+    named = [str(n).replace(" ", "_") for n in read_json(session / METADATA).get("miniscopes", [])]
+    scopes = [f for f in inside if f.name in named] or [f for f in inside if _is_miniscope(f)] or inside
+    if len(scopes) == 1:
+        return scopes[0]
+    if scopes:
+        raise SourceError(
+            f"one miniscope was expected in {session}, but it holds {_list(scopes)}; "
+            "name the folder of one of them"
+        )
+    raise _nothing_in(session)
+
+
+def _is_miniscope(folder: Path) -> bool:
+    return "miniscope" in read_device(folder / METADATA).type.lower()
+
+
+def _nothing_in(folder: Path) -> SourceError:
+    expected = f"a Miniscope-DAQ-QT recording (0.avi, 1.avi ..., timeStamps.csv) was expected in {folder}"
+    below = sorted({f.parent for f in folder.rglob("0.avi")})
+    if below:
+        return SourceError(f"{expected}, but recordings are deeper in it: {_list(below)}; name one of them")
+    videos = sorted(
+        f for f in folder.iterdir() if f.suffix.lower() in (".avi", ".mkv", ".mp4", ".h5", ".npy")
+    )
+    if videos:
+        return SourceError(f"{expected}, but it holds {_list(videos)}; name one of these files")
+    if not any(folder.iterdir()):
+        return SourceError(f"{expected}, but the folder is empty; check the path")
+    return SourceError(f"{expected}, but it holds no movie; check the path")
+
+
+def _list(paths: list[Path]) -> str:
+    names = ", ".join(str(p) for p in paths[:NAMED])
+    return names if len(paths) <= NAMED else f"{names} and {len(paths) - NAMED} more"
+
+
+def _timing(
+    stamps: Stamps | None, n_frames: int, n_video: int, device: DeviceMetadata, fps: float | None
+) -> tuple[float | None, Timing, list[str]]:
+    """Return frame rate, timing and doubts: stamps where there are some, else the nominal rate."""
+    if stamps is None:
+        rate = fps or device.fps
+        doubts = [] if fps else [f"there is no {TIME_STAMPS}: frames are taken to be evenly spaced"]
+        return rate, regular(n_frames, rate), doubts
+    doubts = [*stamps.warnings, *_unequal(len(stamps.times_ms), n_video)]
+    times_s, repairs = since_first(stamps.times_ms[:n_frames]) if n_frames else (np.zeros(0), [])
+    counter = None if stamps.counter is None else stamps.counter[:n_frames]
+    gap = lost_frames(times_s, counter)
+    if fps:
+        return fps, Timing(regular(n_frames, fps).times_s, gap, counter), doubts
+    rate, more = _rate(times_s, device.fps)
+    return rate, Timing(times_s, gap, counter), [*doubts, *repairs, *more]
+
+
+def _unequal(n_rows: int, n_video: int) -> list[str]:
+    if n_rows == n_video:
+        return []
+    used = min(n_rows, n_video)
+    return [f"{TIME_STAMPS} has {n_rows} frames and the video {n_video}: the first {used} are used"]
+
+
+def _rate(times_s: np.ndarray, nominal: float | None) -> tuple[float | None, list[str]]:
+    """Return the nominal frame rate, or the measured one if the stamps contradict it."""
+    steps = np.diff(times_s)
+    steps = steps[steps > 0]
+    if len(steps) == 0:
+        return nominal, []
+    usual = steps[steps <= LATE * np.median(steps)]
+    measured = float(1.0 / usual.mean())
+    if nominal is None:
+        return measured, []
+    if abs(measured / nominal - 1) <= RATE_TOLERANCE:
+        return nominal, []
+    return measured, [
+        f"{METADATA} says {nominal:g} fps, but the time stamps say {measured:.1f}: the time stamps are used"
+    ]

@@ -1,0 +1,129 @@
+"""Movies in one or several video files, read as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from streamscope.errors import SourceError
+from streamscope.types import ByteArray, MovieInfo
+from streamscope_drivers.clip import Clip, ClipReader, probe
+from streamscope_drivers.metadata import DeviceMetadata, read_device
+from streamscope_drivers.recording import Recording, Timing, regular
+
+PLAUSIBLE_HZ = (1.0, 120.0)
+FICTION_HZ = 60.0  # Miniscope software writes this into every AVI, whatever the real rate
+
+
+class VideoMovie(Recording):
+    """A movie in video files that follow each other; one of them is open at a time.
+
+    Parameters
+    ----------
+    info : MovieInfo
+        Facts of the movie; may end before the last file does.
+    timing : Timing
+        One value per frame.
+    clips : list of Clip
+        The files, in order.
+    """
+
+    def __init__(self, info: MovieInfo, timing: Timing, clips: list[Clip]) -> None:
+        super().__init__(info, timing)
+        self._clips = clips
+        self._starts = np.concatenate([[0], np.cumsum([c.n_frames for c in clips])])
+        self._reader: ClipReader | None = None
+
+    def _read(self, start: int, stop: int) -> ByteArray:
+        out = np.empty((stop - start, *self.info.shape), np.uint8)
+        for n in range(start, stop):
+            number = int(np.searchsorted(self._starts, n, side="right")) - 1
+            out[n - start] = self._reader_of(self._clips[number]).frame(n - int(self._starts[number]))
+        return out
+
+    def _reader_of(self, clip: Clip) -> ClipReader:
+        if self._reader is None or self._reader.clip is not clip:
+            self.close()
+            self._reader = ClipReader(clip)
+        return self._reader
+
+    def close(self) -> None:
+        """Release the open file; reading opens it again."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+def probe_all(paths: list[Path]) -> list[Clip]:
+    """Return the clips of files that make one recording; empty ones at its end are left out.
+
+    Raises
+    ------
+    SourceError
+        If a file cannot be used, or has frames of another size than the first.
+    """
+    clips = [probe(path) for path in paths]
+    while clips and clips[-1].n_frames == 0:
+        clips.pop()
+    for clip in clips[1:]:
+        if clip.shape != clips[0].shape:
+            was, now = ("x".join(map(str, c.shape)) for c in (clips[0], clip))
+            raise SourceError(
+                f"{clip.path} has frames of {now} px, but {clips[0].path.name} has {was}; was the camera's "
+                "resolution changed? Replay the two parts one by one"
+            )
+    return clips
+
+
+def open_video(path: Path, fps: float | None = None, um_per_px: float | None = None) -> VideoMovie:
+    """Return the movie in a single video file.
+
+    Parameters
+    ----------
+    path : Path
+        The file. A metaData.json beside it, as Miniscope software writes, tells rate and pixel size.
+    fps, um_per_px : float or None
+        The user's values; they win.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read, holds no movie, or is in colour.
+    """
+    clip = probe(path)
+    device = read_device(path.parent / "metaData.json")
+    rate, doubts = (fps, []) if fps else _rate(clip, device)
+    info = MovieInfo(
+        source=str(path),
+        files=(path,),
+        shape=clip.shape,
+        n_frames=clip.n_frames,
+        fps=rate,
+        um_per_px=um_per_px or device.um_per_px,
+        device=device.name,
+        warnings=tuple(doubts),
+        meta=device.settings,
+    )
+    return VideoMovie(info, regular(clip.n_frames, rate), [clip])
+
+
+def _rate(clip: Clip, device: DeviceMetadata) -> tuple[float | None, list[str]]:
+    """Return the frame rate of a single file and what is doubtful about it."""
+    if device.fps is not None:
+        return device.fps, [
+            f"{clip.path.name} is read alone, without time stamps: frames are taken to be evenly spaced at "
+            f"the {device.fps:g} fps of metaData.json"
+        ]
+    header = clip.header_fps
+    if header is None or not PLAUSIBLE_HZ[0] <= header <= PLAUSIBLE_HZ[1]:
+        return None, [f"the header of {clip.path.name} gives no usable frame rate: give it with --fps"]
+    if header == FICTION_HZ and clip.path.suffix.lower() == ".avi":
+        return None, [
+            f"the header of {clip.path.name} says 60 fps, which Miniscope software writes whatever the real "
+            "rate: give it with --fps"
+        ]
+    return header, [
+        f"the frame rate of {clip.path.name} is taken from its header, {header:g} fps: "
+        "give --fps if that is wrong"
+    ]
