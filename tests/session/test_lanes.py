@@ -1,0 +1,190 @@
+"""The lanes, run by hand or in threads, without sockets and files."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from streamscope.session.lanes import Adopted, Learning, LockstepLearning, Pipeline, drive
+from streamscope.session.queue import BoundedQueue
+from streamscope.testing.fake_engine import FakeInfer, FakeLearner
+from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, Frame, FrameResult, Tail
+
+SHAPE = (24, 32)
+N = 100
+
+
+def frames(n=N):
+    rng = np.random.default_rng(4)
+    images = rng.integers(0, 255, (n, *SHAPE)).astype(np.uint8)
+    return [Frame(index=i, image=images[i], t_capture_ns=1000 * i) for i in range(n)]
+
+
+class Collector:
+    def __init__(self):
+        self.items = []
+        self.closed = False
+
+    def put(self, item):
+        self.items.append(item)
+        return True
+
+    def close(self):
+        self.closed = True
+
+    def of(self, kind):
+        return [item for item in self.items if isinstance(item, kind)]
+
+
+def run(learning_class=LockstepLearning, n=N, learner=None, late_after_ns=None, clock=lambda: 0):
+    infer, learner = FakeInfer(None, SHAPE), learner or FakeLearner(None, SHAPE)
+    learning, out = learning_class(learner, SHAPE), Collector()
+    queue = BoundedQueue(n)
+    for frame in frames(n):
+        queue.put(frame)
+    queue.close()
+    thread = threading.Thread(target=learning.run)
+    thread.start()
+    Pipeline(infer, queue, learning, [out], late_after_ns, clock).run()
+    thread.join(10)
+    return infer, learner, learning, out
+
+
+def test_every_frame_leaves_once_in_order_with_the_tail_at_the_end():
+    _, _, _, out = run()
+    assert [r.index for r in out.of(FrameResult)] == list(range(N))
+    assert isinstance(out.items[-1], Tail)
+    assert out.items[-1].first_frame == N - 2
+    assert out.closed
+
+
+def test_in_lockstep_an_epoch_takes_effect_a_fixed_lag_after_its_last_frame():
+    infer, learner, _, _ = run()
+    assert [at for _, _, at in infer.adopted] == [
+        learned + learner.lag_frames for _, learned, _ in infer.adopted
+    ]
+    assert len(infer.adopted) == N // learner.every - 1 + (N % learner.every > learner.lag_frames)
+
+
+def test_in_lockstep_the_learner_sees_every_frame():
+    _, learner, learning, out = run()
+    assert learner.seen == list(range(N))
+    assert learning.skipped == 0
+    assert not any(r.flags & FLAG_NO_LEARNING for r in out.of(FrameResult))
+
+
+def test_two_lockstep_runs_give_the_same_results():
+    first, second = (run()[3].of(FrameResult) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert (a.index, a.epoch, a.ids.tobytes(), a.y.tobytes()) == (
+            b.index,
+            b.epoch,
+            b.ids.tobytes(),
+            b.y.tobytes(),
+        )
+
+
+def test_an_adoption_leaves_before_the_first_frame_on_it():
+    _, _, _, out = run()
+    for at, item in enumerate(out.items):
+        if isinstance(item, Adopted):
+            assert out.items[at + 1].index == item.frame
+            assert out.items[at + 1].epoch == item.epoch.number
+
+
+def test_a_learner_that_is_behind_costs_it_frames_and_never_the_pipeline():
+    held = threading.Event()
+
+    class Slow(FakeLearner):
+        def consume(self, aligned, result):
+            held.wait(10)
+            return super().consume(aligned, result)
+
+    learner = Slow(None, SHAPE)
+    infer, out = FakeInfer(None, SHAPE), Collector()
+    learning = Learning(learner, SHAPE)
+    n = 300
+    queue = BoundedQueue(n)
+    for frame in frames(n):
+        queue.put(frame)
+    queue.close()
+    thread = threading.Thread(target=learning.run)
+    thread.start()
+    Pipeline(infer, queue, learning, [out], None, lambda: 0).run()  # ends although the learner is stuck
+    held.set()
+    thread.join(10)
+    results = out.of(FrameResult)
+    flagged = [r.index for r in results if r.flags & FLAG_NO_LEARNING]
+    assert len(results) == n
+    assert learning.skipped == len(flagged) > 0
+    assert sorted(learner.seen + flagged) == list(range(n))
+
+
+def test_a_result_is_stamped_and_flagged_when_it_is_late():
+    _, _, _, out = run(n=30, late_after_ns=20_000, clock=lambda: 40_000)
+    late = [r.index for r in out.of(FrameResult) if r.flags & FLAG_LATE]
+    assert late == list(range(20))
+    assert all(r.t_result_ns == 40_000 for r in out.of(FrameResult))
+
+
+def test_a_learner_that_fails_frees_the_pipeline():
+    class Broken(FakeLearner):
+        def consume(self, aligned, result):
+            raise ZeroDivisionError("on purpose")
+
+    learning = LockstepLearning(Broken(None, SHAPE), SHAPE)
+    failed = []
+
+    def body():
+        try:
+            learning.run()
+        except ZeroDivisionError as error:
+            failed.append(error)
+
+    queue, out = BoundedQueue(N), Collector()
+    for frame in frames():
+        queue.put(frame)
+    queue.close()
+    thread = threading.Thread(target=body)
+    thread.start()
+    Pipeline(FakeInfer(None, SHAPE), queue, learning, [out], None, lambda: 0).run()
+    thread.join(10)
+    assert len(failed) == 1
+    assert len(out.of(FrameResult)) == N
+
+
+class FakeSource:
+    def __init__(self, error=None):
+        self.error = error
+
+    def frames(self, stopped):
+        for frame in frames(10):
+            if stopped():
+                return
+            yield frame
+        if self.error:
+            raise self.error
+
+
+def test_the_driver_closes_the_queue_at_the_end_and_when_the_source_fails():
+    queue = BoundedQueue(20)
+    drive(FakeSource(), queue, lambda: False)
+    assert [f.index for f in queue.take_all()] == list(range(10))
+    assert queue.ended
+    queue = BoundedQueue(20)
+    with pytest.raises(OSError, match="unplugged"):
+        drive(FakeSource(OSError("unplugged")), queue, lambda: False)
+    assert len(queue.take_all()) == 10
+    assert queue.ended
+
+
+def test_the_driver_ends_when_it_is_stopped_or_nobody_takes_its_frames():
+    queue = BoundedQueue(20)
+    drive(FakeSource(), queue, lambda: True)
+    assert queue.ended
+    queue = BoundedQueue(1)
+    queue.cancel()
+    drive(FakeSource(), queue, lambda: False)
+    assert queue.ended
