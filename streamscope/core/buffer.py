@@ -126,6 +126,12 @@ class TraceWindow:
         self.y[slot], self.c[slot] = y, c
         self._n_seen += 1
 
+    def restart(self, y: FloatArray, c: FloatArray) -> None:
+        """Hold these frames' traces (n, K) and nothing else."""
+        self.y[:] = np.nan
+        self.y[: len(y)], self.c[: len(c)] = y, c
+        self._n_seen = len(y)
+
     def newest(self, count: int) -> LongArray:
         """Return the slots of the last `count` frames, oldest first."""
         count = min(count, self.n)

@@ -16,6 +16,7 @@ from streamscope.types import FloatArray
 _LEAST_SHARE = 0.8  # of frames in which a site must be in the field
 _MAX_CANDIDATES = 200
 _NOISE_MEMORY_S = 20.0
+_SETTLE_FRAMES = 8  # before the noise of the score is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,20 @@ class Detector:
         self._tmax = np.zeros(grid.grid, np.int32)
         self._n = 0
 
+    def restart(self) -> None:
+        """Forget all frames."""
+        self.planes.fill(0)
+        self._zmax.fill(0)
+        self._n = 0
+
     def update(self, residual: FloatArray, field: tuple[int, int, int, int], frame: int) -> None:
         """Let the residual (h, w) of one frame into the score."""
         blurred = np.asarray(cv2.GaussianBlur(residual, (0, 0), self._sigma), np.float32)
         self._n += 1
-        rate = np.float32(1 / min(self._n, self._memory))
-        if self._n <= 3:  # the first frames have no second difference, and all of them are new
-            self.planes[0] = self.planes[1] = blurred
+        if self._n <= 2:  # no second difference yet
+            self.planes[1], self.planes[0] = self.planes[0].copy(), blurred
+            return
+        rate = np.float32(1 / min(self._n - 2, self._memory))
         step = self._grid.step
         y0, y1, x0, x1 = field
         inside = np.array([-(-y0 // step), y1 // step, -(-x0 // step), x1 // step], np.int64)
@@ -57,6 +65,8 @@ class Detector:
         score.update_score(
             blurred, self.planes, inside, self._decay, rate, quantile_rate, self._zmax, self._tmax, frame
         )
+        if self._n < _SETTLE_FRAMES:
+            self._zmax.fill(0)
 
     def candidates(self) -> list[Candidate]:
         """Return the maxima of the block that ends here, strongest first, and begin a new block."""

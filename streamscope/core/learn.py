@@ -93,11 +93,11 @@ class Learner:
         model, demix = self.model, self._demix
         field = field_of(self._shape, result.shift)
         self._n += 1
-        started = self._n > self._block
+        started = self._n > self._buffer.size
         demix.center(aligned, model.b0, result.shift)
         y = demix.solve(model.footprints, model.V, model.solve)
         c = self._oasis.push(y / model.sn, 1 + result.gap)[0] * model.sn
-        if started:
+        if started:  # until then, blocks are scored after the fact
             self._score(demix.x, demix.blocks, c, field, result.index)
         rate = 1.0 / min(self._n, self._config.frames(_MEAN_MEMORY_S))
         model.follow(aligned, field, c, rate)
@@ -129,8 +129,8 @@ class Learner:
     # -- block by block
 
     def _close_block(self, frame: int) -> Epoch:
-        if self._n <= self._block:
-            self._start()
+        if self._n <= self._buffer.size:
+            self._start_over()
         slots = self._buffer.order(last=self._block)
         self._settle_baselines()
         self._refine_shapes(slots)
@@ -144,22 +144,36 @@ class Learner:
         events, self._events = tuple(self._events), []
         return self.model.epoch(frame, events)
 
-    def _start(self) -> None:
-        """Make the first model from the first block, and score its frames after the fact."""
+    def _start_over(self) -> None:
+        """While the buffer still holds every frame: take b0, traces and score from all of them anew.
+
+        b0 is their median, because a mean of the first seconds holds whatever was active in them.
+        """
+        model, buffer = self.model, self._buffer
+        model.mean[:] = _median(buffer.frames[: buffer.n]) * buffer.scale
+        model.level[:] = 0
         self._settle_b0()
-        self.model.W = ring_mean_weights(self._b0_blocks, self.model.geometry)
-        buffer = self._buffer
-        aligned = np.empty(self._shape, np.float32)
-        nothing = np.zeros(0, np.float32)
+        if self._refresh_at[0] == self._config.frames(_FIRST_REFRESHES_S[0]):
+            model.W = ring_mean_weights(self._b0_blocks, model.geometry)
+            model.rebuild()
+        self._reproject()
+        self._window.restart(buffer.y[: buffer.n], buffer.c[: buffer.n])
+        self._shift_baselines(self._window.baselines())
+        self._settle_b0()
+        self._reproject()
+        self._detector.restart()
         for slot in buffer.order():
-            np.multiply(buffer.frames[slot], buffer.scale, out=aligned)
-            rows, cols = slice(*buffer.rects[slot, :2]), slice(*buffer.rects[slot, 2:])
-            self._demix.x.fill(0)
-            self._demix.x[rows, cols] = aligned[rows, cols] - self.model.b0[rows, cols]
-            bin_down(self._demix.x, self.model.geometry.step, self._demix.blocks)
-            y0, y1, x0, x1 = (int(v) for v in buffer.rects[slot])
-            self._score(self._demix.x, self._demix.blocks, nothing, (y0, y1, x0, x1), int(buffer.index[slot]))
-            buffer.background[slot] = self._background
+            self._rescore(int(slot))
+
+    def _rescore(self, slot: int) -> None:
+        """Score a buffered frame with the present model."""
+        model, buffer = self.model, self._buffer
+        y0, y1, x0, x1 = (int(v) for v in buffer.rects[slot])
+        x = self._demix.x
+        x.fill(0)
+        x[y0:y1, x0:x1] = buffer.frames[slot, y0:y1, x0:x1] * buffer.scale - model.b0[y0:y1, x0:x1]
+        bin_down(x, model.geometry.step, self._demix.blocks)
+        self._score(x, self._demix.blocks, buffer.c[slot], (y0, y1, x0, x1), int(buffer.index[slot]))
 
     def _settle_b0(self) -> None:
         self.model.settle_b0()
@@ -307,3 +321,9 @@ class Learner:
                 "confirmed", model.ids[k], frame, y=y, x=x, snr=float(model.peak[k]), reason=reason
             )
         )
+
+
+def _median(frames: np.ndarray) -> FloatArray:
+    """Return the median image of at most 51 frames, evenly spread."""
+    few = frames[:: -(-len(frames) // 51)]
+    return np.asarray(np.median(few, axis=0), np.float32)
