@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Collection, Mapping
@@ -28,6 +29,8 @@ from streamscope.wire.schema import (
     TracesMessage,
 )
 from streamscope.wire.snapshot import Cell, read_snapshot
+
+_log = logging.getLogger(__name__)
 
 _ALWAYS = (COMPONENTS, EVENTS, STATUS)  # for the table, the end, and signs of life
 _REPEAT_S = 1.0  # a request without a reply is sent again, with the same id
@@ -77,6 +80,11 @@ class _Client:
         return self._mirror.shape
 
     @property
+    def incomplete(self) -> bool:
+        """Return whether `components` may lack some: a snapshot was needed and the session did not answer."""
+        return self._mirror.incomplete
+
+    @property
     def closed(self) -> bool:
         """Return whether the session said goodbye."""
         return self._mirror.closed
@@ -107,6 +115,11 @@ class _Client:
                     "max_age_s allows: do not act on it; use recv_latest, or do less per message"
                 )
         return message
+
+    def _do_without(self, error: WireError) -> None:
+        if not self._mirror.do_without_snapshot():
+            raise error
+        _log.warning("going on with a component table that may lack some: %s", error)
 
     def _nobody(self) -> WireError:
         return WireError(
@@ -260,7 +273,10 @@ class Subscriber(_Client):
     def _accept(self, parts: list[bytes]) -> Message | None:
         message = self._mirror.feed(parts)
         if self._mirror.needs_snapshot:
-            self.refresh()
+            try:
+                self.refresh()
+            except WireError as error:
+                self._do_without(error)
         return message
 
     def _receive(self, timeout_s: float | None) -> list[bytes] | None:
@@ -382,7 +398,10 @@ class AsyncSubscriber(_Client):
     async def _accept(self, parts: list[bytes]) -> Message | None:
         message = self._mirror.feed(parts)
         if self._mirror.needs_snapshot:
-            await self.refresh()
+            try:
+                await self.refresh()
+            except WireError as error:
+                self._do_without(error)
         return message
 
     async def _receive(self, timeout_s: float | None) -> list[bytes] | None:

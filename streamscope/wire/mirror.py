@@ -46,6 +46,8 @@ class Mirror:
         self.lost: Counter[str] = Counter()  # messages lost, by topic
         self.closed = False  # the session said goodbye
         self.needs_snapshot = True  # to be asked for before the next message is used
+        self.incomplete = False  # a snapshot was needed and could not be had: components may be missing
+        self._elsewhere = False  # the last message was of another session
         self._expected: dict[str, int] = {}
         self._ids = b""
         self._unnamed: set[int] = set()
@@ -66,7 +68,15 @@ class Mirror:
         self.cells = {**gone, **snapshot.cells}
         self.epoch = snapshot.epoch
         self.shape = snapshot.shape
+        self.needs_snapshot = self.incomplete = self._elsewhere = False
+
+    def do_without_snapshot(self) -> bool:
+        """Go on without the snapshot that was needed; False when nothing can be used before it is taken."""
+        if self._elsewhere:
+            return False
         self.needs_snapshot = False
+        self.incomplete = True
+        return True
 
     def feed(self, parts: Sequence[bytes]) -> Message | None:
         """Return the message in `parts` if it is of the chosen topics, and learn from it in any case.
@@ -84,7 +94,7 @@ class Mirror:
         if (
             message.sid != self.sid
         ):  # another session at the same address: its snapshot will be newer than this
-            self.needs_snapshot = True
+            self.needs_snapshot = self._elsewhere = True
             return None
         expected = self._expected.get(message.topic, message.seq)
         if message.seq < expected:
@@ -101,7 +111,7 @@ class Mirror:
         if isinstance(message, TracesMessage):
             self._check_names(message)
         elif isinstance(message, ComponentMessage):
-            self.needs_snapshot |= message.missed > 0
+            self.needs_snapshot |= message.missed > 0 and not self.incomplete
             self._apply(message)
         elif isinstance(message, EventMessage):
             self.closed |= message.name == EVENT_CLOSED
@@ -114,7 +124,7 @@ class Mirror:
         unknown = set(message.ids.tolist()) - self.cells.keys() - self._unnamed
         if unknown:
             self._unnamed |= unknown  # asked for once
-            self.needs_snapshot = True
+            self.needs_snapshot = not self.incomplete
 
     def _apply(self, message: ComponentMessage) -> None:
         event = message.event

@@ -106,6 +106,18 @@ def test_an_id_that_cannot_be_named_asks_for_the_snapshot_once(mirror, table, re
     assert not mirror.needs_snapshot
 
 
+def test_without_a_snapshot_one_goes_on_but_not_into_another_session(mirror, table, result):
+    mirror.feed(encode_result(Stamp("a", 10, 0), result(10, [77])))
+    assert mirror.do_without_snapshot()
+    assert (mirror.incomplete, mirror.needs_snapshot) == (True, False)
+    mirror.feed(encode_result(Stamp("a", 11, 0), result(11, [78])))
+    assert not mirror.needs_snapshot
+    mirror.feed(encode_result(Stamp("b", 0, 0), result(0, [])))
+    assert not mirror.do_without_snapshot()
+    mirror.take_snapshot(snapshot(table(0, []), sid="b"))
+    assert not mirror.incomplete
+
+
 def test_another_session_at_the_same_address_begins_anew(mirror, table, result):
     assert mirror.feed(encode_result(Stamp("b", 0, 0), result(0, []))) is None
     assert mirror.needs_snapshot
