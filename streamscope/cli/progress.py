@@ -45,7 +45,7 @@ class Progress(Observer):
     ) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._clock = clock
-        self._began_s = clock()
+        self._compiling_since_s: float | None = None
         self._line_s = clock()
         self._said_compiling = False
         self._stage = ""
@@ -68,7 +68,9 @@ class Progress(Observer):
 
     def warming(self, what: str, done: int, total: int) -> None:
         """Say that kernels are compiled, if it takes longer than reading them from the cache."""
-        if self._clock() - self._began_s < QUIET_S or done >= total:
+        if self._compiling_since_s is None:
+            self._compiling_since_s = self._clock()
+        if self._clock() - self._compiling_since_s < QUIET_S or done >= total:
             return
         if not self._said_compiling:
             self._said_compiling = True
