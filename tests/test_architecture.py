@@ -17,6 +17,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 GROUND = ("streamscope.types", "streamscope.config", "streamscope.errors", "streamscope._version")
 CORE = ("streamscope.core", "streamscope.core.kernels")
+SYNTH = "streamscope.testing.synth"
+DEMO = (
+    SYNTH,
+    "streamscope.testing.daq_qt",
+    "streamscope.testing.score",
+)  # what `streamscope demo` is made of
 
 # unit: (floor, the units that it may import besides itself and the ground floor). The longest name wins.
 TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -35,13 +41,15 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
         "floor 5",
         (
             *("streamscope.session", "streamscope.offline", "streamscope.trigger", "streamscope.wire"),
-            *("streamscope.storage", *CORE, "streamscope.testing.synth"),
+            *("streamscope.storage", *CORE, *DEMO),
         ),
     ),
     "streamscope.view": ("floor 5", ("streamscope.wire.client",)),
     "streamscope": ("front door", ("streamscope.wire",)),
-    "streamscope_drivers": ("driver", ("streamscope.testing.synth",)),
-    "streamscope.testing.synth": ("forward model", ()),
+    "streamscope_drivers": ("driver", (SYNTH,)),
+    SYNTH: ("forward model", ()),
+    "streamscope.testing.daq_qt": ("demo", (SYNTH, "streamscope_drivers")),
+    "streamscope.testing.score": ("demo", (SYNTH,)),
     "streamscope.testing": ("tests and tools", ("streamscope", "streamscope_drivers")),
 }
 
