@@ -19,7 +19,7 @@ from streamscope_drivers.miniscope_daq import open_folder
 from streamscope_drivers.video import open_video
 
 READ_AHEAD_BYTES = 2 << 20  # one batch: small enough that reading never holds the interpreter for long
-READ_AHEAD_BATCHES = 3
+READ_AHEAD_BATCHES = 8  # a second or more of 608x608: a busy machine has that long to catch up
 LONGEST_SLEEP_S = 0.05  # so that a stop is seen soon
 
 
