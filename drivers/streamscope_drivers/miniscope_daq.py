@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from streamscope_drivers.video import VideoMovie, probe_all
 METADATA = "metaData.json"
 TIME_STAMPS = "timeStamps.csv"
 RATE_TOLERANCE = 0.1  # nominal and measured frame rate may differ by this fraction: stamps are whole ms
+LOOKED_INTO = 2000  # folders that are searched for a recording to name
 NAMED = 8  # at most so many folders are listed in a message
 
 
@@ -37,8 +41,14 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
     SourceError
         If there is no movie in the folder, more than one, or one that cannot be used.
     """
-    folder = path if numbered_avis(path) else _device_folder(path)
-    files = _without_holes(folder)
+    try:
+        folder = path if numbered_avis(path) else _device_folder(path)
+        files = _without_holes(folder)
+    except OSError as error:
+        raise SourceError(
+            f"a recording was expected in {path}, but it could not be looked into ({error.strerror}); "
+            "check your permissions"
+        ) from error
     device = read_device(folder / METADATA)
     clips = probe_all(files)
     n_video = sum(clip.n_frames for clip in clips)
@@ -105,7 +115,7 @@ def _is_miniscope(folder: Path) -> bool:
 
 def _nothing_in(folder: Path) -> SourceError:
     expected = f"a Miniscope-DAQ-QT recording (0.avi, 1.avi ..., timeStamps.csv) was expected in {folder}"
-    below = sorted({f.parent for f in folder.rglob("0.avi")})
+    below = sorted(_recordings_below(folder))
     if below:
         return SourceError(f"{expected}, but recordings are deeper in it: {_list(below)}; name one of them")
     videos = sorted(
@@ -116,6 +126,13 @@ def _nothing_in(folder: Path) -> SourceError:
     if not any(folder.iterdir()):
         return SourceError(f"{expected}, but the folder is empty; check the path")
     return SourceError(f"{expected}, but it holds no movie; check the path")
+
+
+def _recordings_below(folder: Path) -> Iterator[Path]:
+    """Yield folders with a first AVI; looks into so many folders only, in case this is a whole disk."""
+    for place, _, files in islice(os.walk(folder), LOOKED_INTO):
+        if "0.avi" in files:
+            yield Path(place)
 
 
 def _list(paths: list[Path]) -> str:

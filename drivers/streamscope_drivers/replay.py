@@ -46,9 +46,9 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
     path, dataset = _split(spec)
     if not path.exists():
         raise SourceError(f"a movie was expected at {path}, but nothing is there; check the path")
-    if path.is_dir():
+    if path.is_dir() and dataset is None:
         return open_folder(path, fps, um_per_px)
-    signature = _signature(path)
+    signature = b"" if path.is_dir() else _signature(path)
     if signature.startswith(HDF5_SIGNATURE):
         return open_hdf5(path, dataset, fps, um_per_px)
     if dataset is not None:

@@ -121,8 +121,9 @@ def test_missing_path_and_cut_off_files_are_one_sentence(tmp_path, npy, pixels):
     (tmp_path / "cut.npy").write_bytes(whole[:-100])
     with pytest.raises(SourceError, match="copied completely"):
         open_movie(f"{tmp_path}/cut.npy", fps=20)
-    with pytest.raises(SourceError, match="leave out the colon"):
-        open_movie(f"{npy}:/movie", fps=20)
+    for spec in (f"{npy}:/movie", f"{tmp_path}:/movie"):
+        with pytest.raises(SourceError, match="leave out the colon"):
+            open_movie(spec, fps=20)
 
 
 def test_a_range_outside_of_the_movie_is_refused(npy):
