@@ -82,7 +82,7 @@ ONLY: dict[str, set[str]] = {
     "streamscope.core": PURE | {"scipy", "cv2"},
 }
 JIT = "streamscope.core.kernels._jit"  # may look at the environment: it sets the cache folder
-NOT_KERNELS = (JIT, "streamscope.core.kernels.warmup", "streamscope.core.kernels")
+NOT_KERNELS = (JIT, "streamscope.core.kernels")
 
 POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"}
 POSIX_NAMES = {
