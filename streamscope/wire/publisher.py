@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket as socketlib
 import time
 import uuid
 from collections import Counter
@@ -15,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import zmq
-import zmq.asyncio
 from numpy.typing import NDArray
 
 from streamscope.errors import WireError
 from streamscope.types import ComponentEvent, FloatArray, FrameResult, Health, IntArray, Tail
 from streamscope.wire.codec import Arrays, Header, pack_map
 from streamscope.wire.control import Control
-from streamscope.wire.endpoints import LAST_DATA_PORT, Endpoints, endpoints, parse_bind
+from streamscope.wire.endpoints import Endpoints, parse_bind
 from streamscope.wire.latest import pack_latest
 from streamscope.wire.messages import (
     encode_component,
@@ -38,24 +36,19 @@ from streamscope.wire.schema import (
     EVENT_EPOCH,
     EVENTS,
     IMAGE,
-    MAX_REQUEST_BYTES,
     STATUS,
     TOPICS,
     TRACES,
     VERSION,
-    WELCOME,
     EpochLike,
     Stamp,
 )
 from streamscope.wire.snapshot import snapshot_arrays
+from streamscope.wire.sockets import open_sockets
 
 _log = logging.getLogger(__name__)
 
-_QUEUED_MESSAGES = 256  # for each subscriber; what comes on top is dropped for that one alone
-_LINGER_MS = 300
 _WELCOME_MS = 50  # the longest a new subscriber waits for its welcome when nothing is published
-_ATTEMPTS = 64  # to find three free neighbouring ports
-_ROLES = ("data", "control", "latest")
 
 
 class Publisher:
@@ -105,7 +98,7 @@ class Publisher:
         self._epoch = 0
         self._frame: int | None = None
         self._subscriptions: Counter[bytes] = Counter()
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._open = False
         verbs = {"hello": self._hello, "snapshot": self._snapshot, "ping": self._ping, "stop": self._stop}
         self._control = Control(self.sid, verbs)
         self.dropped = 0  # messages that no socket took
@@ -118,54 +111,11 @@ class Publisher:
         WireError
             If a port is in use or may not be opened; no socket stays open then.
         """
-        self._context = zmq.Context()
-        self._data = self._context.socket(zmq.XPUB)
-        self._router = zmq.asyncio.Context.shadow(self._context).socket(zmq.ROUTER)
-        self._latest = self._context.socket(zmq.PUB)
-        self._configure()
-        try:
-            self._port = self._bind_all()
-        except WireError:
-            self._release()
-            raise
-        self.endpoints = endpoints(self._host, self._port)
+        self._sockets = open_sockets(self._host, self._port)
+        self.endpoints = self._sockets.endpoints
+        self._open = True
         _log.info("publishing on %s", self.endpoints.data)
         return self.endpoints
-
-    def _configure(self) -> None:
-        for socket in (self._data, self._router, self._latest):
-            socket.linger = _LINGER_MS
-            socket.sndhwm = _QUEUED_MESSAGES
-            socket.maxmsgsize = MAX_REQUEST_BYTES  # of what clients send
-        self._latest.sndhwm = 8
-        self._data.setsockopt(zmq.XPUB_VERBOSER, 1)
-        self._data.setsockopt(zmq.XPUB_WELCOME_MSG, WELCOME)
-        self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a client that reconnects keeps its routing id
-
-    def _bind_all(self) -> int:
-        if self._port:
-            self._bind_at(self._port)
-            return self._port
-        for _ in range(_ATTEMPTS):
-            with socketlib.socket() as probe:
-                probe.bind((self._host, 0))
-                port = min(int(probe.getsockname()[1]), LAST_DATA_PORT)
-            with contextlib.suppress(WireError):
-                self._bind_at(port)
-                return port
-        raise WireError(f"no three neighbouring free ports were found on {self._host}; name one with --bind")
-
-    def _bind_at(self, port: int) -> None:
-        bound: list[tuple[zmq.Socket[Any], str]] = []
-        for k, socket in enumerate((self._data, self._router, self._latest)):
-            address = f"tcp://{self._host}:{port + k}"
-            try:
-                socket.bind(address)
-            except zmq.ZMQError as error:
-                for earlier, where in bound:
-                    earlier.unbind(where)
-                raise _bind_error(error, self._host, port + k, _ROLES[k]) from error
-            bound.append((socket, address))
 
     def publish_result(self, result: FrameResult) -> int:
         """Send a frame's traces/ message and its latest/ record; return t_publish_ns."""
@@ -173,7 +123,7 @@ class Publisher:
         self._send(encode_result(stamp, result))
         self._frame = result.index
         with contextlib.suppress(zmq.Again):
-            self._latest.send(pack_latest(stamp.seq, stamp.t_publish_ns, result), zmq.NOBLOCK)
+            self._sockets.latest.send(pack_latest(stamp.seq, stamp.t_publish_ns, result), zmq.NOBLOCK)
         return stamp.t_publish_ns
 
     def publish_tail(self, tail: Tail) -> int:
@@ -246,30 +196,33 @@ class Publisher:
 
     async def serve_control(self) -> None:
         """Welcome subscribers and answer requests until cancelled or closed; only stop ends the session."""
-        while self._context is not None:
+        while self._open:
             try:
-                waiting = await self._router.poll(_WELCOME_MS)
+                waiting = await self._sockets.router.poll(_WELCOME_MS)
             except asyncio.CancelledError:
-                if self._context is None:  # close() cancels the wait, not the task
+                if not self._open:  # close() cancels the wait, not the task
                     return
                 raise
-            if self._context is None:
+            if not self._open:
                 return
             self._note_subscriptions()  # whoever asks for a snapshot has subscribed before
             if waiting:
-                await self._serve(await self._router.recv_multipart(zmq.NOBLOCK))
+                await self._serve(await self._sockets.router.recv_multipart(zmq.NOBLOCK))
 
     async def _serve(self, frames: list[bytes]) -> None:
         client, *body = frames
         envelope = [client, b""] if body[:1] == [b""] else [client]
-        await self._router.send_multipart(envelope + self._control.answer(client, body[len(envelope) - 1 :]))
+        await self._sockets.router.send_multipart(
+            envelope + self._control.answer(client, body[len(envelope) - 1 :])
+        )
         await asyncio.sleep(0)  # a ready socket does not yield: let nobody keep the loop busy with requests
 
     def close(self) -> None:
         """Say goodbye (event `closed`) and close the sockets; waits at most 0.3 s for what is under way."""
-        if self._context is not None:
+        if self._open:
             self.publish_event(EVENT_CLOSED, self._frame)
-            self._release()
+            self._open = False
+            self._sockets.close()
 
     def __enter__(self) -> Publisher:
         self.bind()
@@ -280,13 +233,6 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _release(self) -> None:
-        context, self._context = self._context, None
-        for socket in (self._data, self._router, self._latest):
-            socket.close()
-        if context is not None:
-            context.term()
-
     def _stamp(self, topic: str) -> Stamp:
         seq = self._seq[topic]
         self._seq[topic] = seq + 1
@@ -294,7 +240,7 @@ class Publisher:
 
     def _send(self, parts: list[bytes]) -> None:
         try:
-            self._data.send_multipart(parts, zmq.NOBLOCK)
+            self._sockets.data.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             self.dropped += 1
 
@@ -303,7 +249,7 @@ class Publisher:
         # nothing is left does both, also when nothing is published.
         with contextlib.suppress(zmq.Again):
             while True:
-                note = self._data.recv(zmq.NOBLOCK)
+                note = self._sockets.data.recv(zmq.NOBLOCK)
                 prefix = note[1:]
                 if note[:1] in (b"\0", b"\1") and any(topic.encode().startswith(prefix) for topic in TOPICS):
                     self._subscriptions[prefix] += 1 if note[0] else -1
@@ -336,14 +282,3 @@ class Publisher:
             raise WireError("this session cannot be stopped from outside; use Ctrl-C where it runs")
         self._on_stop()
         return {}, {}
-
-
-def _bind_error(error: zmq.ZMQError, host: str, port: int, role: str) -> WireError:
-    if error.errno == zmq.EADDRINUSE:
-        return WireError(
-            f"port {port} ({role}) on {host} is in use, probably by another session; stop that one, or try "
-            "--bind 127.0.0.1:0"
-        )
-    return WireError(
-        f"port {port} ({role}) on {host} cannot be opened ({error.strerror}); try --bind 127.0.0.1:0"
-    )

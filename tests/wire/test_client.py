@@ -111,10 +111,8 @@ def test_a_late_joiner_can_name_every_id_that_it_sees(running, result, table):
             events = [ComponentEvent("born", epoch, frame)]
             if len(alive) > 5:
                 events.append(ComponentEvent("retired", alive.pop(0), frame))
-            running.do(running.publisher.publish_epoch, table(epoch, [i % 70 for i in alive]), [], frame)
-            running.do(running.publisher.set_components, _named(table, epoch, alive))
-            for event in events:
-                running.do(running.publisher.publish_component, event)
+            now = table(epoch, alive, shape=(100, 100))
+            running.do(running.publisher.publish_epoch, now, events, frame)
             for _ in range(2):
                 running.do(running.publisher.publish_result, result(frame, list(alive), epoch=epoch))
                 frame += 1
@@ -134,20 +132,6 @@ def test_a_late_joiner_can_name_every_id_that_it_sees(running, result, table):
     finally:
         stop.set()
         player.join()
-
-
-def _named(table, epoch, alive):
-    """Return a table whose ids may exceed the pixels of its small picture."""
-    small = table(epoch, list(range(len(alive))))
-    return type(small)(
-        small.number,
-        small.frame,
-        np.array(alive, np.uint32),
-        small.status,
-        small.born_at,
-        small.snr,
-        small.footprints,
-    )
 
 
 def test_a_joiner_knows_the_shapes_and_follows_the_changes(running, result, table):
