@@ -26,6 +26,7 @@ from streamscope.wire.schema import Stamp, TracesMessage
 from streamscope.wire.snapshot import read_snapshot, snapshot_arrays
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wire"
+MANUAL = Path(__file__).parents[2] / "docs" / "wire-protocol.md"
 STAMP = Stamp("0123456789abcdef0123456789abcdef", 41, 3_000_000_000)
 
 
@@ -107,6 +108,12 @@ def test_the_bytes_of_each_message_are_those_of_version_1(name):
 
 def test_every_golden_file_is_tested():
     assert sorted(path.stem for path in GOLDEN.glob("*.hex")) == sorted(messages())
+
+
+@pytest.mark.parametrize("name", ["traces", "request_hello"])
+def test_the_manual_shows_the_golden_bytes(name):
+    shown = MANUAL.read_text("utf-8")
+    assert "\n".join(part.hex() for part in golden(name)) in shown
 
 
 def test_golden_traces_are_read():
