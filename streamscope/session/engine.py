@@ -25,7 +25,7 @@ class Engine:
 def real_engine() -> Engine:
     """Return the engine of `streamscope.core`; imported here because it takes a second."""
     from streamscope.core.infer import Infer
-    from streamscope.core.warmup import warm_up
     from streamscope.core.learn import Learner
+    from streamscope.core.warmup import warm_up
 
     return Engine(Infer, Learner, warm_up)

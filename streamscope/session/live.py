@@ -22,6 +22,7 @@ from streamscope.types import Frame, Health
 from streamscope.wire.publisher import Publisher
 
 FRAMES = 32  # that may wait for the pipeline; a replay waits when they do
+FRAMES_AT_FULL_SPEED = 4  # enough to keep the pipeline busy; more would only make them old
 RESULTS_AT_FULL_SPEED = 128  # that may wait for the loop before the pipeline waits
 RESULTS_IN_REAL_TIME = 4096  # minutes behind: the session ends with an error rather than lose results
 RECORDS = 4096  # that may wait for the writer
@@ -52,7 +53,7 @@ class LivePart:
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
         self._stopped = threading.Event()
         self._source = play(plan.movie, plan.speed, plan.loop)
-        self._frames: BoundedQueue[Frame] = BoundedQueue(FRAMES)
+        self._frames: BoundedQueue[Frame] = BoundedQueue(FRAMES if paced else FRAMES_AT_FULL_SPEED)
         self._results: BoundedQueue[Item] = (
             NeverWait(RESULTS_IN_REAL_TIME, "stream") if paced else BoundedQueue(RESULTS_AT_FULL_SPEED)
         )

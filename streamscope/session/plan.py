@@ -9,6 +9,7 @@ from pathlib import Path
 from streamscope.config import EngineConfig, SessionConfig, engine_config
 from streamscope.errors import ConfigError, StorageError
 from streamscope.session.registry import open_movie
+from streamscope.storage.session_folder import safe_name
 from streamscope.types import Movie
 
 LEAST_FRAMES = 2  # one frame has no motion, no noise and no activity
@@ -49,11 +50,12 @@ def make_plan(
     SourceError
         If the recording cannot be used.
     StorageError
-        If the sessions' folder cannot be written.
+        If the sessions' folder cannot be written, or the subject's name cannot be a folder.
     """
     if loop < 1:
         raise ConfigError(f"--loop is {loop}, but a recording is played at least once; give --loop 1 or more")
     check_writable(Path(config.out))
+    safe_name(config.subject)
     movie = open_movie(source, config.fps, config.um_per_px)
     try:
         info = movie.info
