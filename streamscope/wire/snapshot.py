@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.errors import WireError
-from streamscope.types import DoubleArray, FloatArray, Footprints, IntArray
+from streamscope.types import DoubleArray, FloatArray, Footprints, IntArray, LongArray
 from streamscope.wire.codec import Arrays
 from streamscope.wire.schema import STATUS_NAMES, EpochLike
 
@@ -77,13 +77,22 @@ def snapshot_arrays(table: EpochLike | None) -> dict[str, NDArray[Any]]:
 
 def centres(footprints: Footprints) -> tuple[DoubleArray, DoubleArray]:
     """Return the weighted centres (y, x) of all footprints, (K,), px; NaN for an empty one."""
-    column = np.repeat(np.arange(footprints.n), np.diff(footprints.indptr))
-    rows, cols = np.divmod(footprints.pixels, footprints.shape[1])
-    total = np.bincount(column, footprints.weights, footprints.n).astype(np.float64)
+    weights = footprints.weights.astype(np.float64)
+    rows = footprints.pixels // footprints.shape[1]
+    cols = footprints.pixels - rows * footprints.shape[1]
+    total = _sums(weights, footprints.indptr)
     total[total == 0] = np.nan
-    y = np.bincount(column, footprints.weights * rows, footprints.n) / total
-    x = np.bincount(column, footprints.weights * cols, footprints.n) / total
+    y = _sums(weights * rows, footprints.indptr) / total
+    x = _sums(weights * cols, footprints.indptr) / total
     return y, x
+
+
+def _sums(values: DoubleArray, indptr: LongArray) -> DoubleArray:
+    """Return the sum of each part indptr[k]:indptr[k + 1], 0 for an empty one."""
+    padded = np.append(values, 0.0)  # so that the start of an empty last part is within
+    sums: DoubleArray = np.add.reduceat(padded, indptr[:-1])
+    sums[np.diff(indptr) == 0] = 0.0
+    return sums
 
 
 def read_snapshot(header: Mapping[str, Any], arrays: Arrays) -> Snapshot:

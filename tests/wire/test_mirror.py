@@ -138,8 +138,11 @@ def test_the_centre_of_an_empty_footprint_is_nan_and_of_others_weighted(table):
     np.testing.assert_allclose([y, x], [[1, 2], [2.75, 0.75]])
     empty = table(1, []).footprints
     assert centres(empty)[0].shape == (0,)
-    hollow = type(empty).from_columns((2, 2), [(np.zeros(0, np.int32), np.zeros(0, np.float32))])
-    assert np.isnan(centres(hollow)).all()
+    none, one = np.zeros(0, np.int32), np.ones(1, np.int32)
+    columns = [(pixels, pixels.astype(np.float32)) for pixels in (none, one, none, none, one, none)]
+    y, x = centres(type(empty).from_columns((2, 2), columns))
+    np.testing.assert_array_equal(y, [np.nan, 0, np.nan, np.nan, 0, np.nan])
+    np.testing.assert_array_equal(x, [np.nan, 1, np.nan, np.nan, 1, np.nan])
 
 
 @pytest.mark.parametrize(
