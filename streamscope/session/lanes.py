@@ -15,7 +15,7 @@ from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
 from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, FloatArray, Frame, FrameResult, Source, Tail
 
-RING_BYTES = 64 << 20  # aligned frames that may wait for the learner in paced replay
+RING_BYTES = 256 << 20  # aligned frames that may wait for the learner in real time: 6 s of 608x608 at 30 fps
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,11 @@ class Learning:
         n = self._ring_size(learner.lag_frames, shape)
         self.skipped = 0
         self._learner = learner
-        self._ring = np.zeros((n, *shape), np.float32)
+        self._ring = np.full(
+            (n, *shape), np.nan, np.float32
+        )  # written to, so that memory does not grow later
         self._scratch = np.zeros(shape, np.float32)  # for frames that the learner cannot take
-        self._free: deque[int] = deque(range(n))
+        self._free = list(range(n))  # the last one given back goes out first: it is still in the cache
         self._waiting: BoundedQueue[tuple[int, FrameResult]] = BoundedQueue(n)
         self._epochs: deque[tuple[int, Epoch]] = deque()
         self._consumed = -1
@@ -120,7 +122,7 @@ class Learning:
     def slot(self) -> int | None:
         """Return a free place in the ring, None if the learner is too far behind."""
         try:
-            return self._free.popleft()
+            return self._free.pop()
         except IndexError:
             self.skipped += 1
             return None
