@@ -40,7 +40,7 @@ REPLY = "reply/"  # first frame of the answer
 
 # Names of events/ messages. Others may be added within a major version.
 EVENT_GAP = "gap"  # frames were lost before this one: n
-EVENT_BAD_MOTION = "bad_motion"  # registration not trusted from this frame on
+EVENT_BAD_MOTION = "bad_motion"  # registration not trusted from this frame on, or trusted again: bad
 EVENT_OVERLOAD = "overload"  # a part of the work is shed, or taken up again: shed
 EVENT_EPOCH = "epoch"  # a new epoch is used from this frame on: epoch
 EVENT_DRAINED = "drained"  # the delayed values of the last frames: arrays ids, c_lag, s_lag
