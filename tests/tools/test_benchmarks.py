@@ -1,0 +1,71 @@
+"""The benchmarks measure what they say; the whole of them is run on small movies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TOOLS = Path(__file__).parent.parent.parent / "tools"
+
+
+@pytest.fixture
+def measuring(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import measuring
+
+    return measuring
+
+
+def test_percentiles_are_those_of_the_values(measuring):
+    found = measuring.percentiles(np.arange(1001.0))
+    assert found == {"p50": 500.0, "p95": 950.0, "p99": 990.0, "p99_9": 999.0, "max": 1000.0, "n": 1001}
+    assert measuring.percentiles([]) == {"n": 0}
+
+
+def test_memory_that_was_taken_shows_in_the_private_part(measuring):
+    before = measuring.memory_mb(os.getpid())
+    if before is None:
+        pytest.fail("neither /proc nor psutil tells the memory of a process here; install psutil")
+    held = np.ones(40 << 17)  # 40 MB
+    resident, private = measuring.memory_mb(os.getpid())
+    assert resident >= private > before[1] + 30
+    assert held.sum() == len(held)
+
+
+def test_the_slope_of_memory_is_found_after_the_settling_time(measuring):
+    log = measuring.MemoryLog({})
+    log.samples["leaky"] = [(t, 500.0, 100.0 + (t - 10) / 60) for t in np.arange(0.0, 70.0)]
+    assert log.summary(settled_s=10)["leaky"]["private_mb_per_min"] == pytest.approx(1.0)
+    assert log.summary(settled_s=10)["leaky"]["private_settled_mb"] == 100.0
+
+
+def run_tool(name, json_file, *options):
+    command = [sys.executable, str(TOOLS / name), "--size", "128", "--json", str(json_file), *options]
+    subprocess.run(command, check=True, timeout=240)
+    return json.loads(json_file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_latency_is_measured_through_a_whole_session(tmp_path):
+    report = run_tool("bench_latency.py", tmp_path / "out.json", "--seconds", "12", "--control-seconds", "2")
+    session = report["session"]
+    assert (session["received"], session["missing"], session["in_order_and_once"]) == (360, 0, True)
+    for name, figures in session["settled"].items():
+        assert 0 < figures["p50"] <= figures["p99_9"] <= figures["max"], name
+    assert report["control_after"]["work_ms"] == session["settled"]["due_to_publish_ms"]["p50"]
+    assert set(session["memory"]) == {"session", "subscriber"}
+
+
+@pytest.mark.slow
+def test_every_stage_is_measured(tmp_path):
+    report = run_tool("bench_stages.py", tmp_path / "out.json", "--seconds", "6")
+    stages = report["stages_ms"]
+    assert {"preprocess", "motion", "deconvolve", "frame", "learner"} <= set(stages)
+    assert stages["frame"]["n"] == 180
+    assert stages["motion"]["p50"] < stages["frame"]["p50"]
