@@ -31,6 +31,7 @@ class Comparison:
 
     truth: Truth
     fps: float
+    um_per_px: float | None
     found: tuple[Found, ...]  # live, then refit if there is one
     correlation_image: FloatArray | None  # (H, W) in the reference frame of the truth; None without a refit
 
@@ -46,7 +47,7 @@ def compare(folder: Path, recording: Path) -> Comparison:
         if reader.has_refit:
             refit, image = _refit(reader, truth)
             found.append(refit)
-    return Comparison(truth, session.engine.fps, tuple(found), image)
+    return Comparison(truth, session.engine.fps, session.engine.um_per_px, tuple(found), image)
 
 
 def _live(reader: ResultReader, truth: Truth) -> Found:

@@ -46,7 +46,8 @@ def _title(comparison: Comparison) -> str:
     return "\n".join(
         f"{found.name}: {found.score.n_components} cells, precision {found.score.precision:.2f}, "
         f"recall {found.score.recall:.2f} of {found.score.n_targets}, "
-        f"median trace correlation {found.score.trace_correlation:.3f}"
+        f"median trace correlation {found.score.trace_correlation:.3f}, "
+        f"motion error {found.score.motion_rms_px:.2f} px"
         for found in comparison.found
     )
 
@@ -65,8 +66,22 @@ def _draw_field(axes: Any, comparison: Comparison) -> None:
     lines.append(
         Line2D([], [], color=COLOURS["missed"], marker="x", linestyle="", label="missed by the refit")
     )
-    axes.legend(handles=lines, loc="upper right", framealpha=0.85)
-    axes.set(title="footprints over the correlation image", xlabel="x, px", ylabel="y, px")
+    axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, frameon=False)
+    axes.set(title="footprints over the correlation image", xticks=[], yticks=[])
+    _scale_bar(axes, comparison)
+
+
+def _scale_bar(axes: Any, comparison: Comparison) -> None:
+    """Draw a bar of 100 um, or of 50 px where the size of a pixel is not known."""
+    height, width = comparison.truth.footprints.shape
+    length_px, text = 50.0, "50 px"
+    if comparison.um_per_px is not None:
+        length_px, text = 100.0 / comparison.um_per_px, "100 um"
+    x, y = 0.96 * width, 0.96 * height
+    axes.plot([x - length_px, x], [y, y], color="white", linewidth=3, solid_capstyle="butt")
+    axes.text(
+        x - length_px / 2, y - 0.012 * height, text, color="white", ha="center", va="bottom", fontsize=8
+    )
 
 
 def _contour(axes: Any, footprints: Footprints, k: int, **style: Any) -> None:
@@ -91,31 +106,45 @@ def _mark_missed(axes: Any, comparison: Comparison) -> None:
 
 
 def _draw_traces(axes: Any, comparison: Comparison) -> None:
-    truth = comparison.truth
-    n_frames = truth.F.shape[1]
-    seconds = np.arange(n_frames) / comparison.fps
-    cells = _shown(truth, comparison.found)
+    cells = _shown(comparison.truth, comparison.found)
+    end_s = comparison.truth.F.shape[1] / comparison.fps
     for row, j in enumerate(cells):
-        low, span = float(truth.F[j].min()), float(np.ptp(truth.F[j])) or 1.0
         base = len(cells) - 1 - row
-        axes.plot(seconds, base + 0.85 * (truth.F[j] - low) / span, color=COLOURS["truth"], linewidth=2.2)
-        for found in comparison.found:
-            trace = _scaled(found, int(j), truth)
-            shown = base + 0.85 * (trace - low) / span
-            axes.plot(seconds[: len(shown)], shown, color=COLOURS[found.name], linewidth=0.9)
-        r = [f"{_correlation(found, int(j)):.2f}" for found in comparison.found]
-        axes.text(seconds[-1] * 1.01, base + 0.2, " / ".join(r), va="center", fontsize=8)
+        _draw_cell(axes, comparison, j, base)
+        r = " / ".join(_rounded(_correlation(found, j)) for found in comparison.found)
+        axes.text(end_s * 1.01, base + 0.2, r, va="center", fontsize=8)
     names = ("truth", *(found.name for found in comparison.found))
     lines = [Line2D([], [], color=COLOURS[name], label=name) for name in names]
-    axes.legend(handles=lines, loc="upper left", ncols=3, framealpha=0.85)
-    axes.set(title=_traces_title(comparison), xlabel="time, s", yticks=[], xlim=(0, seconds[-1]))
-    axes.set_ylim(-0.3, len(cells) + 0.5)
+    lines.append(Line2D([], [], color=COLOURS["live"], marker="|", linestyle="", label="first live value"))
+    axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=4, frameon=False)
+    correlations = " / ".join(found.name for found in comparison.found)
+    axes.set(
+        title=f"{len(cells)} cells, bright to dim, scaled to the truth; on the right the correlation {correlations}",
+        xlabel="time, s",
+        yticks=[],
+        xlim=(0, end_s),
+        ylim=(-0.3, len(cells) + 0.1),
+    )
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _traces_title(comparison: Comparison) -> str:
-    correlations = " / ".join(found.name for found in comparison.found)
-    return f"twelve cells from dim (bottom) to bright, scaled to the truth; on the right r of {correlations}"
+def _draw_cell(axes: Any, comparison: Comparison, j: int, base: float) -> None:
+    """Draw what is true and what was found of one cell, between `base` and `base` + 0.9."""
+    F = comparison.truth.F[j]
+    low, span = float(F.min()), float(np.ptp(F)) or 1.0
+    seconds = np.arange(len(F)) / comparison.fps
+    axes.plot(seconds, base + 0.85 * (F - low) / span, color=COLOURS["truth"], linewidth=2.6)
+    for found in reversed(comparison.found):  # live on top
+        trace = _scaled(found, j, comparison.truth)
+        shown = base + np.clip(0.85 * (trace - low) / span, -0.25, 1.1)
+        axes.plot(seconds[: len(shown)], shown, color=COLOURS[found.name], linewidth=0.9)
+    live = comparison.found[0]
+    first_s = live.avail[_component(live, j)] / comparison.fps
+    axes.plot([first_s], [base], "|", color=COLOURS["live"], markersize=8)
+
+
+def _rounded(correlation: float) -> str:
+    return f"{correlation:.2f}" if np.isfinite(correlation) else "silent"
 
 
 def _shown(truth: Truth, found: tuple[Found, ...]) -> list[int]:
@@ -132,13 +161,17 @@ def _row(found: Found, j: int) -> int:
     return int(np.flatnonzero(found.score.pairs[:, 1] == j)[0])
 
 
+def _component(found: Found, j: int) -> int:
+    return int(found.score.pairs[_row(found, j), 0])
+
+
 def _correlation(found: Found, j: int) -> float:
     return float(found.score.correlations[_row(found, j)])
 
 
 def _scaled(found: Found, j: int, truth: Truth) -> FloatArray:
     """Return the trace of true cell j, fitted to the truth by a factor and an offset; NaN before it was there."""
-    trace = found.C[int(found.score.pairs[_row(found, j), 0])].astype(float)
+    trace = found.C[_component(found, j)].astype(float)
     n = min(len(trace), truth.F.shape[1])
     known = np.isfinite(trace[:n])
     if np.count_nonzero(known) < 2 or np.ptp(trace[:n][known]) == 0:
