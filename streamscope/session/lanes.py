@@ -87,6 +87,7 @@ class Learning:
     def __init__(self, learner: Learns, shape: tuple[int, int]) -> None:
         n = self._ring_size(learner.lag_frames, shape)
         self.skipped = 0
+        self._missing = 0  # frames that the learner did not get since the last that it got
         self._learner = learner
         self._ring = np.full(
             (n, *shape), np.nan, np.float32
@@ -124,7 +125,6 @@ class Learning:
         try:
             return self._free.pop()
         except IndexError:
-            self.skipped += 1
             return None
 
     def buffer(self, slot: int | None) -> FloatArray:
@@ -132,15 +132,19 @@ class Learning:
         return self._scratch if slot is None else self._ring[slot]
 
     def hand_over(self, slot: int, result: FrameResult) -> None:
-        """Let the learner have an aligned frame and its result."""
+        """Let the learner have an aligned frame and its result; frames that it did not get are a gap to it."""
+        if self._missing:
+            result = replace(result, gap=result.gap + self._missing)
+            self._missing = 0
         self._waiting.put((slot, result))
 
-    def close(self) -> None:
-        """Let the learner end after the frames that it already has."""
-        self._waiting.close()
+    def leave_out(self, result: FrameResult) -> None:
+        """Note that the learner does not get this frame."""
+        self.skipped += 1
+        self._missing += 1 + result.gap
 
     def cancel(self) -> None:
-        """Let the learner end now."""
+        """Let the learner end after the frame that it is at."""
         self._waiting.cancel()
 
     def _report(self, index: int, epoch: Epoch | None) -> None:
@@ -219,7 +223,7 @@ class Pipeline:
                 self._one(frame)
             self._give(self._infer.tail())
         finally:
-            self._learning.close()
+            self._learning.cancel()  # what it might still find could no longer be published
             for outlet in self._outlets:
                 outlet.close()
 
@@ -231,7 +235,9 @@ class Pipeline:
         result = self._infer(frame, self._learning.buffer(slot))
         result = self._stamp(result, learned=slot is not None)
         self._give(result)
-        if slot is not None:
+        if slot is None:
+            self._learning.leave_out(result)
+        else:
             self._learning.hand_over(slot, result)
 
     def _stamp(self, result: FrameResult, *, learned: bool) -> FrameResult:
