@@ -23,7 +23,6 @@ _SAME_OVERLAP = 0.75
 _SIMILAR_OVERLAP, _SIMILAR_R = 0.35, 0.5
 _SATELLITE_DIAMETERS, _SATELLITE_ENERGY, _SATELLITE_PART = 1.6, 0.7, 0.5
 _SATELLITE_SN = 4.0
-_SURE_SHAPE, _SURE_PEAK_SN = 1.6, 15.0
 _FORGET_BLOCKS = 16
 _RISEN = 1.2
 
@@ -35,7 +34,6 @@ class Birth:
     column: tuple[IntArray, FloatArray]
     sn: float  # ADU
     peak_sn: float
-    sure: bool  # good enough to be confirmed at once
     reason: str
 
 
@@ -107,9 +105,8 @@ class Births:
         known = self._known(fit, column, model, buffer, slots, near)
         if known:
             return Rejected(known)
-        sure = fit.split_half + fit.blob >= _SURE_SHAPE or fit.peak_sn >= _SURE_PEAK_SN
         reason = f"shape {fit.split_half:.2f} / {fit.blob:.2f}, peak {fit.peak_sn:.1f} sn"
-        return Birth(column, float(noise_sd(fit.trace)), fit.peak_sn, sure, reason)
+        return Birth(column, float(noise_sd(fit.trace)), fit.peak_sn, reason)
 
     def _known(
         self,

@@ -32,7 +32,8 @@ _MEAN_MEMORY_S = 30.0
 _WINDOW_S = 30.0
 _LEAST_EVENT_SN = 2.0  # activity below this is not subtracted from the residual
 _LARGEST_GAUGE_SN = 2.0  # baseline correction of one block
-_CONFIRM_PEAK_SN = 12.0
+_CONFIRM_PEAK_SN = 8.0
+_CONFIRM_BORDER = 0.5  # least distance of the centre from the border, cell diameters
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)
 
 
@@ -214,8 +215,6 @@ class Learner:
                     "born", self.model.ids[k], frame, y=y, x=x, snr=birth.peak_sn, reason=birth.reason
                 )
             )
-            if birth.sure:
-                self._confirm_one(k, frame, "clear shape")
         if found:
             n_old = self.model.n - len(found)
             self.model.rebuild()
@@ -303,24 +302,23 @@ class Learner:
             self._predict(blocks[t], buffer.c[t], buffer.background[t])
 
     def _confirm(self, slots: LongArray, frame: int) -> None:
-        """Keep the largest peaks, and confirm provisional components that showed a large one."""
+        """Keep the largest peaks, and confirm what showed a large one and is not cut by the border.
+
+        On simulated sets what is no cell peaks below 8 noise units or sits on the border.
+        """
         model = self.model
         if not model.n:
             return
         model.peak = np.maximum(model.peak, self._buffer.c[slots].max(0) / model.sn)
+        border = _CONFIRM_BORDER * self._config.cell_diameter_px
         for k in range(model.n):
-            if model.status[k] != CONFIRMED and model.peak[k] >= _CONFIRM_PEAK_SN:
-                self._confirm_one(k, frame, "large event")
-
-    def _confirm_one(self, k: int, frame: int, reason: str) -> None:
-        model = self.model
-        model.status[k] = CONFIRMED
-        y, x = model.centre(k)
-        self._events.append(
-            ComponentEvent(
-                "confirmed", model.ids[k], frame, y=y, x=x, snr=float(model.peak[k]), reason=reason
-            )
-        )
+            if model.status[k] == CONFIRMED or model.peak[k] < _CONFIRM_PEAK_SN:
+                continue
+            y, x = model.centre(k)
+            if min(y, x, self._shape[0] - 1 - y, self._shape[1] - 1 - x) >= border:
+                model.status[k] = CONFIRMED
+                snr = float(model.peak[k])
+                self._events.append(ComponentEvent("confirmed", model.ids[k], frame, y=y, x=x, snr=snr))
 
 
 def _median(frames: np.ndarray) -> FloatArray:

@@ -10,13 +10,15 @@ from streamscope.types import FloatArray
 
 _SAME_OVERLAP, _SAME_R = 0.7, 0.8
 _NEAR_DIAMETERS, _NEAR_R = 0.6, 0.85
+_ON_TOP_DIAMETERS, _ON_TOP_OVERLAP = 0.3, 0.5
 
 
 def duplicates(model: Model, window: TraceWindow, diameter: float) -> list[tuple[int, int]]:
     """Return pairs (weaker, stronger) that should be one; no component is in two pairs.
 
     Two footprints that overlap by 0.7 with activity correlated by 0.8 are one cell, as are two whose centres
-    lie within 0.6 diameters and whose activity is nearly the same.
+    lie within 0.6 diameters and whose activity is nearly the same, and two that lie on top of each other: they
+    share one signal arbitrarily, so that their activities tell nothing.
     """
     pairs, used = [], set()
     for i, j in np.argwhere(np.triu(model.AtA, 1) > 0.3):
@@ -24,9 +26,13 @@ def duplicates(model: Model, window: TraceWindow, diameter: float) -> list[tuple
             continue
         r = agreement(window.c[: window.n, i], window.c[: window.n, j])
         (y, x), (v, u) = model.centre(int(i)), model.centre(int(j))
-        near = np.hypot(y - v, x - u) < _NEAR_DIAMETERS * diameter
-        same = (model.AtA[i, j] > _SAME_OVERLAP and r > _SAME_R) or (near and r > _NEAR_R)
-        if same:
+        apart = np.hypot(y - v, x - u) / diameter
+        overlap = model.AtA[i, j]
+        if (
+            (overlap > _SAME_OVERLAP and r > _SAME_R)
+            or (apart < _NEAR_DIAMETERS and r > _NEAR_R)
+            or (apart < _ON_TOP_DIAMETERS and overlap > _ON_TOP_OVERLAP)
+        ):
             weaker, stronger = (i, j) if model.peak[i] < model.peak[j] else (j, i)
             pairs.append((int(weaker), int(stronger)))
             used |= {i, j}

@@ -23,6 +23,7 @@ from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
 
 _REACH = 1.25  # mask radius, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
+_LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
 
 
@@ -127,7 +128,7 @@ class Shapes:
         seed = _peak_near(image, y - top, x - left, self._reach / 3)
         image = trim(image, seed)
         v, u = np.nonzero(image)
-        if len(v) < 5:
+        if len(v) < _LEAST_AREA * np.pi * (self._reach / _REACH / 2) ** 2:
             return None
         return unit(((v + top) * width + u + left).astype(np.int32), image[v, u])
 
