@@ -40,7 +40,8 @@ def two_runs(tmp_path_factory):
 def export(folder, out, *more):
     result = run.invoke(app, ["export", str(folder), str(out), *more])
     assert result.exit_code == 0, result.output
-    return np.load(out)
+    with np.load(out) as arrays:
+        return dict(arrays)
 
 
 def test_a_replay_ends_as_finite_traces_of_cells(two_runs, tmp_path):
@@ -57,7 +58,7 @@ def test_a_replay_ends_as_finite_traces_of_cells(two_runs, tmp_path):
 def test_two_replays_at_full_speed_export_the_same_bytes(two_runs, tmp_path):
     files = [tmp_path / f"{k}.npz" for k in range(2)]
     for folder, file in zip(two_runs[0], files, strict=True):
-        export(folder, file, "--all").close()
+        export(folder, file, "--all")
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
