@@ -20,7 +20,7 @@ SWITCH_S = (
 
 
 async def in_thread(name: str, body: Callable[[], T]) -> T:
-    """Run `body` in a thread of its own and return what it returns; wait for it even when cancelled."""
+    """Run `body` in a thread of its own and return what it returns; cancelling the wait does not stop it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

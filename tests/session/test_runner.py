@@ -21,6 +21,7 @@ from streamscope.storage.journal import JournalReader
 from streamscope.storage.session_folder import open_session
 from streamscope.testing.fake_engine import FakeInfer, FakeLearner, fake_engine
 from streamscope.types import Health
+from streamscope.wire.client import Subscriber
 
 N, SHAPE = 200, (96, 96)
 
@@ -136,6 +137,30 @@ def test_a_subscriber_in_another_process_gets_every_frame_once_and_export_is_wha
         tail = got["tail_c_lag"][:, list(got["tail_ids"]).index(number)]
         sent = np.concatenate([np.array(late, np.float32), tail.astype(np.float32)])
         assert live["C"][row, first:].tobytes() == sent.tobytes()
+
+
+def test_whoever_joins_in_the_middle_can_name_every_id_it_sees(plan):
+    unknown, frames = [], []
+
+    def listen(endpoint):
+        with Subscriber(endpoint, ("traces/",), timeout_s=20) as subscriber:
+            for message in subscriber:
+                frames.append(message.frame)
+                unknown.extend(i for i in message.ids.tolist() if i not in subscriber.components)
+
+    listener = []
+
+    def join(health):
+        if health.frame >= 40 and not listener:
+            listener.append(threading.Thread(target=listen, args=(watch.endpoints.data,)))
+            listener[0].start()
+
+    watch = Watch(join)
+    run_session(plan(speed=5.0), watch, fake_engine())
+    listener[0].join(20)
+    assert frames == list(range(frames[0], N))
+    assert 40 <= frames[0] < 150
+    assert unknown == []
 
 
 def test_two_runs_at_full_speed_give_the_same_bytes(plan, tmp_path):
