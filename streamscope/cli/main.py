@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import traceback
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -12,6 +14,7 @@ from streamscope._version import __version__
 from streamscope.errors import StreamScopeError
 
 COMMANDS = ("demo", "replay", "listen", "refit", "inspect", "export", "config")
+EXIT_FAULT = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -45,6 +48,23 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             typer.echo("streamscope: stopped", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from error
+        except Exception as error:
+            if type(error).__module__.startswith(("typer", "click")):  # wrong use and early ends: typer's own
+                raise
+            typer.echo(f"streamscope: {_fault(error)}", err=True)
+            raise typer.Exit(EXIT_FAULT) from error
+
+
+def _fault(error: Exception) -> str:
+    """Write down an error that nobody foresaw and return what to say of it."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="streamscope-error-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write("".join(traceback.format_exception(error)))
+    return (
+        f"a fault of the program, not yours ({type(error).__name__}: {error}); "
+        f"please report it with the details in {file.name}"
+    )
 
 
 app = typer.Typer(

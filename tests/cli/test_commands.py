@@ -191,3 +191,18 @@ def test_a_folder_that_cannot_be_written_is_said(movie, tmp_path):
 def test_a_folder_that_is_no_session_is_said(command, tmp_path):
     result = invoke(command, tmp_path)
     assert_one_sentence(result, "not a StreamScope session")
+
+
+def test_a_fault_of_the_program_is_one_sentence_too_with_the_details_in_a_file(movie, tmp_path, monkeypatch):
+    def broken(progress):
+        raise TypeError("on purpose")
+
+    monkeypatch.setattr("streamscope.session.runner.real_engine", lambda: fake_engine(warm_up=broken))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    result = invoke("replay", movie, *GOOD, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    (details,) = tmp_path.glob("streamscope-error-*.txt")
+    assert f"TypeError: on purpose); please report it with the details in {details}" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in details.read_text(encoding="utf-8")
+    assert not (tmp_path / "out").exists()
