@@ -12,12 +12,13 @@ from streamscope.core.buffer import FrameBuffer
 from streamscope.core.candidate import Fit, Rejected, examine
 from streamscope.core.deconvolve import noise_sd
 from streamscope.core.detect import Candidate
-from streamscope.core.kernels import sparse
+from streamscope.core.kernels import ring, sparse
 from streamscope.core.merge import agreement
-from streamscope.core.model import Model, centre_of, unit
-from streamscope.types import FloatArray, IntArray, LongArray
+from streamscope.core.model import Column, Model, centre_of, unit
+from streamscope.types import FloatArray, LongArray
 
 _BOX_DIAMETERS = 1.75  # half side of the box that is fitted
+_NEAR_DIAMETERS = 3.5  # components that can reach into the box
 _APART_DIAMETERS = 1.3  # two births of one block
 _SAME_OVERLAP = 0.75
 _SIMILAR_OVERLAP, _SIMILAR_R = 0.35, 0.5
@@ -31,7 +32,8 @@ _RISEN = 1.2
 class Birth:
     """A new component."""
 
-    column: tuple[IntArray, FloatArray]
+    column: Column
+    centre: tuple[float, float]  # px
     sn: float  # ADU
     peak_sn: float
     reason: str
@@ -89,11 +91,8 @@ class Births:
         top, left = max(0, round(candidate.y) - half), max(0, round(candidate.x) - half)
         bottom, right = min(h, round(candidate.y) + half + 1), min(w, round(candidate.x) + half + 1)
         slots = buffer.order()
-        near = [
-            k
-            for k in range(model.n)
-            if math.hypot(*np.subtract(model.centre(k), (candidate.y, candidate.x))) < 3.5 * self._diameter
-        ]
+        apart = np.hypot(*(model.centres - (candidate.y, candidate.x)).T)
+        near = [int(k) for k in np.flatnonzero(apart < _NEAR_DIAMETERS * self._diameter)]
         movie = _residual(model, buffer, slots, near, (top, left, bottom, right))
         fit = examine(movie, candidate.y - top, candidate.x - left, self._diameter)
         if isinstance(fit, Rejected):
@@ -106,12 +105,12 @@ class Births:
         if known:
             return Rejected(known)
         reason = f"shape {fit.split_half:.2f} / {fit.blob:.2f}, peak {fit.peak_sn:.1f} sn"
-        return Birth(column, float(noise_sd(fit.trace)), fit.peak_sn, reason)
+        return Birth(column, centre_of(column, w), float(noise_sd(fit.trace)), fit.peak_sn, reason)
 
     def _known(
         self,
         fit: Fit,
-        column: tuple[IntArray, FloatArray],
+        column: Column,
         model: Model,
         buffer: FrameBuffer,
         slots: LongArray,
@@ -131,8 +130,7 @@ class Births:
                 return "known"
             if overlap > _SIMILAR_OVERLAP and agreement(event, c) > _SIMILAR_R:
                 return "known"
-            v, u = model.centre(k)
-            if math.hypot(v - y, u - x) < _SATELLITE_DIAMETERS * self._diameter:
+            if math.hypot(*(model.centres[k] - (y, x))) < _SATELLITE_DIAMETERS * self._diameter:
                 busy = c > _SATELLITE_SN * model.sn[k]
                 shared = float(event[busy] @ event[busy]) / energy
                 if shared > _SATELLITE_ENERGY and event.max() < _SATELLITE_PART * float(c.max()):
@@ -145,14 +143,18 @@ def _residual(
 ) -> FloatArray:
     """Return what the model does not explain in a box (top, left, bottom, right) of the buffered frames."""
     top, left, bottom, right = box
+    geometry = model.geometry
+    first, background = _local_background(model, buffer, slots, box)
     movie = np.empty((len(slots), bottom - top, right - left), np.float32)
     sparse.box_residual(
         buffer.frames,
         buffer.rects,
         buffer.scale,
         model.b0,
-        buffer.background,
-        model.geometry.step,
+        background,
+        *first,
+        geometry.grid,
+        geometry.step,
         slots,
         top,
         left,
@@ -168,6 +170,21 @@ def _residual(
         flat = movie.reshape(len(slots), -1)
         flat -= buffer.c[slots][:, near] @ patch.reshape(len(near), -1)
     return movie
+
+
+def _local_background(
+    model: Model, buffer: FrameBuffer, slots: LongArray, box: tuple[int, int, int, int]
+) -> tuple[tuple[int, int], FloatArray]:
+    """Return the first block (row, column) and B (n, hb, wb) on the blocks that a box of pixels needs."""
+    geometry = model.geometry
+    h, w = geometry.grid
+    step = geometry.step
+    top, left, bottom, right = box
+    r0, r1 = max(0, (top - step) // step), min(h, bottom // step + 2)
+    c0, c1 = max(0, (left - step) // step), min(w, right // step + 2)
+    out = np.empty((len(slots), r1 - r0, c1 - c0), np.float32)
+    ring.apply_ring_locally(model.W, geometry.neighbours, buffer.rest, slots, r0, c0, w, out)
+    return (r0, c0), out
 
 
 def _truncated(image: FloatArray, box: tuple[int, int, int, int], shape: tuple[int, int]) -> bool:

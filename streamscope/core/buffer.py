@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamscope.core.kernels import sparse
 from streamscope.types import FloatArray, LongArray
@@ -18,8 +19,9 @@ class FrameBuffer:
         self.frames = np.zeros((n_slots, *shape), np.uint16)
         self.rects = np.zeros((n_slots, 4), np.int64)
         self.blocks = np.zeros((n_slots, *grid), np.float32)  # D y, with b0 outside the field
-        self.background = np.zeros((n_slots, *grid), np.float32)  # B = W D (y - b0 - A c)
+        self.rest = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # D (y - b0 - A c)
         self.index = np.full(n_slots, -1, np.int64)  # frame numbers
+        self.u = np.zeros((n_slots, 0), np.float32)  # A'y, with b0 outside the field
         self.y = np.zeros((n_slots, 0), np.float32)  # signed traces, ADU
         self.c = np.zeros((n_slots, 0), np.float32)  # activity, ADU
         self.scale = np.float32(1 / _SCALE)
@@ -36,7 +38,8 @@ class FrameBuffer:
         field: tuple[int, int, int, int],
         frame: int,
         blocks: FloatArray,
-        background: FloatArray,
+        rest: FloatArray,
+        u: FloatArray,
         y: FloatArray,
         c: FloatArray,
     ) -> None:
@@ -44,9 +47,9 @@ class FrameBuffer:
         slot = self.n_seen % self.size
         sparse.encode(aligned, np.float32(_SCALE), self.frames[slot])
         self.rects[slot] = field
-        self.blocks[slot], self.background[slot] = blocks, background
+        self.blocks[slot], self.rest[slot] = blocks, rest
         self.index[slot] = frame
-        self.y[slot], self.c[slot] = y, c
+        self.u[slot], self.y[slot], self.c[slot] = u, y, c
         self.n_seen += 1
 
     def order(self, last: int | None = None) -> LongArray:
@@ -58,12 +61,17 @@ class FrameBuffer:
 
     def keep(self, positions: LongArray) -> None:
         """Keep only the traces of some components, in this order."""
-        self.y, self.c = self.y[:, positions].copy(), self.c[:, positions].copy()
+        self.u, self.y, self.c = (v[:, positions].copy() for v in (self.u, self.y, self.c))
 
     def grow(self, n_components: int) -> None:
         """Make room for the traces of new components, 0 so far."""
         more = ((0, 0), (0, n_components - self.y.shape[1]))
-        self.y, self.c = np.pad(self.y, more), np.pad(self.c, more)
+        self.u, self.y, self.c = (np.pad(v, more) for v in (self.u, self.y, self.c))
+
+    @property
+    def flat(self) -> NDArray[np.uint16]:
+        """Return the frames as (N, P)."""
+        return self.frames.reshape(self.size, -1)
 
 
 class CoarseHistory:

@@ -32,6 +32,8 @@ class Demix:
         self.x = np.zeros(shape, np.float32)  # frame without static background
         self.blocks = np.zeros((-(-shape[0] // step), -(-shape[1] // step)), np.float32)  # D x
 
+        self.u = np.zeros(0, np.float32)  # A'x
+
     def center(self, aligned: FloatArray, b0: FloatArray, shift: Shift) -> None:
         """Fill `x` and `blocks` from an aligned frame (H, W)."""
         warp.center(aligned, b0, *field_of(self.x.shape, shift), self.x)
@@ -44,8 +46,7 @@ class Demix:
         ----------
         Friedrich, Giovannucci, Pnevmatikakis 2021, PLoS Comput Biol 17:e1008565 (projection of the ring).
         """
-        u, background = np.empty(footprints.n, np.float32), np.empty(footprints.n, np.float32)
-        sparse.project(footprints.indptr, footprints.pixels, footprints.weights, self.x.reshape(-1), u)
+        self.u, background = np.empty(footprints.n, np.float32), np.empty(footprints.n, np.float32)
+        sparse.project(footprints.indptr, footprints.pixels, footprints.weights, self.x.reshape(-1), self.u)
         V.dot(self.blocks.reshape(-1), background)
-        u -= background
-        return inverse @ u
+        return inverse @ (self.u - background)

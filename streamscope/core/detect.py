@@ -41,7 +41,6 @@ class Detector:
         self._fps = config.fps
         self.planes = np.zeros((7, *grid.grid), np.float32)
         self._zmax = np.zeros(grid.grid, np.float32)
-        self._tmax = np.zeros(grid.grid, np.int32)
         self._n = 0
 
     def restart(self) -> None:
@@ -50,7 +49,7 @@ class Detector:
         self._zmax.fill(0)
         self._n = 0
 
-    def update(self, residual: FloatArray, field: tuple[int, int, int, int], frame: int) -> None:
+    def update(self, residual: FloatArray, field: tuple[int, int, int, int]) -> None:
         """Let the residual (h, w) of one frame into the score."""
         blurred = np.asarray(cv2.GaussianBlur(residual, (0, 0), self._sigma), np.float32)
         self._n += 1
@@ -62,9 +61,7 @@ class Detector:
         y0, y1, x0, x1 = field
         inside = np.array([-(-y0 // step), y1 // step, -(-x0 // step), x1 // step], np.int64)
         quantile_rate = np.float32(max(0.02, 2.0 / self._n) * 20 / self._fps)
-        score.update_score(
-            blurred, self.planes, inside, self._decay, rate, quantile_rate, self._zmax, self._tmax, frame
-        )
+        score.update_score(blurred, self.planes, inside, self._decay, rate, quantile_rate, self._zmax)
         if self._n < _SETTLE_FRAMES:
             self._zmax.fill(0)
 

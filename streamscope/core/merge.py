@@ -25,8 +25,7 @@ def duplicates(model: Model, window: TraceWindow, diameter: float) -> list[tuple
         if i in used or j in used:
             continue
         r = agreement(window.c[: window.n, i], window.c[: window.n, j])
-        (y, x), (v, u) = model.centre(int(i)), model.centre(int(j))
-        apart = np.hypot(y - v, x - u) / diameter
+        apart = np.hypot(*(model.centres[i] - model.centres[j])) / diameter
         overlap = model.AtA[i, j]
         if (
             (overlap > _SAME_OVERLAP and r > _SAME_R)

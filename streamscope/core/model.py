@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -14,7 +16,7 @@ from streamscope.core.background import (
     ring_mean_weights,
     ring_rows,
 )
-from streamscope.core.epoch import CONFIRMED, PROVISIONAL, Epoch
+from streamscope.core.epoch import PROVISIONAL, Epoch
 from streamscope.core.kernels import sparse
 from streamscope.errors import StageError
 from streamscope.types import (
@@ -25,6 +27,8 @@ from streamscope.types import (
     IntArray,
     LongArray,
 )
+
+Column: TypeAlias = tuple[IntArray, FloatArray]  # pixels and weights of one footprint
 
 
 def detection_step(diameter_px: float) -> int:
@@ -48,10 +52,10 @@ class Model:
         self.geometry = RingGeometry.make(shape, diameter, config.background.ring_radius, step)
         self.W = ring_mean_weights(np.ones(self.geometry.n_bins, np.float32), self.geometry)
         self.mean = np.zeros(shape, np.float32)
-        self.count = np.zeros(shape, np.float32)
         self.b0 = np.zeros(shape, np.float32)
         # One entry a component.
-        self.columns: list[tuple[IntArray, FloatArray]] = []
+        self.columns: list[Column] = []
+        self.centres: DoubleArray = np.zeros((0, 2))  # y, x, px
         self.ids: list[int] = []
         self.status: list[int] = []
         self.born_at: list[int] = []
@@ -67,16 +71,15 @@ class Model:
         """Return the number of components."""
         return len(self.columns)
 
-    def add(
-        self, column: tuple[IntArray, FloatArray], frame: int, sn: float, level: float, peak: float
-    ) -> int:
+    def add(self, column: Column, centre: tuple[float, float], frame: int, sn: float, peak: float) -> int:
         """Add a provisional component with a unit-norm footprint; return its position."""
         self.columns.append(column)
+        self.centres = np.vstack([self.centres, centre])
         self.ids.append(self._next_id)
         self._next_id += 1
         self.status.append(PROVISIONAL)
         self.born_at.append(frame)
-        self.level = np.append(self.level, level)
+        self.level = np.append(self.level, 0.0)
         self.sn = np.append(self.sn, np.float32(max(sn, 1e-3))).astype(np.float32)
         self.peak = np.append(self.peak, np.float32(peak)).astype(np.float32)
         return self.n - 1
@@ -97,17 +100,19 @@ class Model:
         self, aligned: FloatArray, field: tuple[int, int, int, int], activity: FloatArray, rate: float
     ) -> None:
         """Let a frame into the mean image and its activity (K,) into the mean activity."""
-        sparse.follow_mean(aligned, *field, np.float32(rate), self.mean, self.count)
+        sparse.follow_mean(aligned, *field, np.float32(rate), self.mean)
         self.level += rate * (activity - self.level)
 
     def rebuild(self) -> None:
         """Derive everything that depends on the footprints and the ring."""
         self.footprints = Footprints.from_columns(self.shape, self.columns)
+        self.centres = np.array([centre_of(c, self.shape[1]) for c in self.columns]).reshape(-1, 2)
         self.coarse: SparseRows = bin_footprints(self.footprints, self.geometry)
         self.detail: SparseRows = bin_footprints(self.footprints, self.fine)
         self.V: SparseRows = ring_rows(fold(self.footprints, self.geometry), self.W, self.geometry)
         self.AtA = overlaps(self.footprints)
         self.solve = self._inverse()
+        self._project_b0()
 
     def _inverse(self) -> FloatArray:
         if not self.n:
@@ -116,7 +121,7 @@ class Model:
         return np.ascontiguousarray(np.linalg.inv(M), np.float32)
 
     def settle_b0(self) -> None:
-        """Renew b0 from the mean image and the cells' part in it."""
+        """Renew b0, and its projection A'b0, from the mean image and the cells' part in it."""
         sparse.static_background(
             self.mean.reshape(-1),
             self.footprints.indptr,
@@ -125,6 +130,12 @@ class Model:
             self.level.astype(np.float32),
             self.b0.reshape(-1),
         )
+        self._project_b0()
+
+    def _project_b0(self) -> None:
+        self.still = np.zeros(self.n, np.float32)
+        A = self.footprints
+        sparse.project(A.indptr, A.pixels, A.weights, self.b0.reshape(-1), self.still)
 
     def epoch(self, frame: int, events: tuple[ComponentEvent, ...]) -> Epoch:
         """Return an immutable copy under the next number."""
@@ -146,14 +157,6 @@ class Model:
             events=events,
         )
 
-    def centre(self, k: int) -> tuple[float, float]:
-        """Return the centre of mass (y, x) of component `k`, px."""
-        return centre_of(self.columns[k], self.shape[1])
-
-    def confirmed(self) -> int:
-        """Return the number of confirmed components."""
-        return self.status.count(CONFIRMED)
-
     def check_invariants(self) -> None:
         """Raise StageError if the model is not fit to be handed out."""
         if not (np.isfinite(self.solve).all() and np.isfinite(self.b0).all()):
@@ -172,14 +175,14 @@ def overlaps(footprints: Footprints) -> DoubleArray:
     return np.asarray((A.T @ A).toarray())
 
 
-def centre_of(column: tuple[IntArray, FloatArray], width: int) -> tuple[float, float]:
+def centre_of(column: Column, width: int) -> tuple[float, float]:
     """Return the centre of mass (y, x) of a footprint, px."""
     pixels, weights = column
     total = float(weights.sum()) + 1e-12
     return float((pixels // width) @ weights) / total, float((pixels % width) @ weights) / total
 
 
-def unit(pixels: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
+def unit(pixels: IntArray, weights: FloatArray) -> Column:
     """Return a footprint scaled to unit L2 norm."""
     norm = float(np.sqrt((weights.astype(np.float64) ** 2).sum()))
     return pixels.astype(np.int32), (weights / max(norm, 1e-12)).astype(np.float32)

@@ -18,7 +18,7 @@ from streamscope.config import EngineConfig
 from streamscope.core.buffer import FrameBuffer
 from streamscope.core.candidate import trim
 from streamscope.core.kernels import shapes as kernels
-from streamscope.core.model import Model, centre_of, unit
+from streamscope.core.model import Column, Model, centre_of, unit
 from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
 
 _REACH = 1.25  # mask radius, cell diameters
@@ -39,7 +39,7 @@ class Shapes:
         self.cross: DoubleArray = np.zeros((0, 0))  # CC
         self._scratch = np.full(shape[0] * shape[1], -1, np.int32)
 
-    def add(self, column: tuple[IntArray, FloatArray]) -> None:
+    def add(self, column: Column) -> None:
         """Begin the statistics of a new component with this footprint."""
         self.masks.append(self._mask(column))
         self.sums.append(np.zeros(len(self.masks[-1]), np.float32))
@@ -71,13 +71,18 @@ class Shapes:
             return
         indptr = np.concatenate([[0], np.cumsum([len(m) for m in self.masks])]).astype(np.int64)
         sums = np.zeros(indptr[-1], np.float32)
+        geometry = model.geometry
         kernels.accumulate(
-            buffer.frames,
+            buffer.flat,
             buffer.rects,
             buffer.scale,
-            model.b0,
-            buffer.background,
-            model.geometry.step,
+            model.b0.reshape(-1),
+            model.shape[1],
+            model.W,
+            geometry.neighbours,
+            buffer.rest,
+            geometry.grid,
+            geometry.step,
             slots,
             indptr,
             np.concatenate(self.masks),
@@ -98,8 +103,9 @@ class Shapes:
             return False
         mask = self.masks[k]
         estimate = (self.sums[k] / energy).astype(np.float32)
-        for j in np.flatnonzero(self.cross[k] > 1e-3 * energy):
-            if j != k and (model.AtA[k, j] > 0 or self._near(model, k, int(j))):
+        apart = np.hypot(*(model.centres - model.centres[k]).T)
+        for j in np.flatnonzero((self.cross[k] > 1e-3 * energy) & (apart < 2.5 * self._reach)):
+            if j != k:
                 kernels.subtract_overlap(
                     mask, self._scratch, *model.columns[j], np.float32(self.cross[k, j] / energy), estimate
                 )
@@ -109,13 +115,7 @@ class Shapes:
         model.columns[k] = column
         return True
 
-    def _near(self, model: Model, k: int, j: int) -> bool:
-        (y, x), (v, u) = model.centre(k), model.centre(j)
-        return float(np.hypot(y - v, x - u)) < 2.5 * self._reach
-
-    def _tidy(
-        self, mask: IntArray, estimate: FloatArray, old: tuple[IntArray, FloatArray]
-    ) -> tuple[IntArray, FloatArray] | None:
+    def _tidy(self, mask: IntArray, estimate: FloatArray, old: Column) -> Column | None:
         """Return the connected part of an estimate around the old peak, or None if nothing sensible is left."""
         width = self._shape[1]
         rows, cols = mask // width, mask % width
@@ -132,7 +132,7 @@ class Shapes:
             return None
         return unit(((v + top) * width + u + left).astype(np.int32), image[v, u])
 
-    def _mask(self, column: tuple[IntArray, FloatArray]) -> IntArray:
+    def _mask(self, column: Column) -> IntArray:
         h, w = self._shape
         y, x = centre_of(column, w)
         reach = self._reach

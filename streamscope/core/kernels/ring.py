@@ -13,20 +13,31 @@ def bin_down(image: FloatArray, step: int, out: FloatArray) -> None:
     """Fill `out` (h, w) with the means of step x step blocks; cut blocks use the pixels they have."""
     height, width = image.shape
     h, w = out.shape
+    whole = width // step
     for i in range(h):
         top = i * step
         bottom = min(top + step, height)
-        for j in range(w):
-            out[i, j] = 0.0
+        sums = out[i]
+        sums[:] = 0.0
         for y in range(top, bottom):
-            for j in range(w):
-                left = j * step
-                total = np.float32(0.0)
-                for x in range(left, min(left + step, width)):
-                    total += image[y, x]
-                out[i, j] += total
-        for j in range(w):
-            out[i, j] /= np.float32((bottom - top) * (min(j * step + step, width) - j * step))
+            row = image[y]
+            if step == 2:  # unrolled, so that they become vector instructions
+                for j in range(whole):
+                    sums[j] += row[2 * j] + row[2 * j + 1]
+            elif step == 4:
+                for j in range(whole):
+                    sums[j] += (row[4 * j] + row[4 * j + 1]) + (row[4 * j + 2] + row[4 * j + 3])
+            else:
+                for j in range(whole):
+                    for k in range(step):
+                        sums[j] += row[j * step + k]
+            for x in range(whole * step, width):
+                sums[w - 1] += row[x]
+        full = np.float32(1.0 / ((bottom - top) * step))
+        for j in range(whole):
+            sums[j] *= full
+        if w > whole:
+            sums[w - 1] /= np.float32((bottom - top) * (width - whole * step))
 
 
 @kernel
@@ -34,22 +45,26 @@ def spread_up(low: FloatArray, step: int, out: FloatArray) -> None:
     """Fill `out` (H, W) with `low` (h, w), bilinear between block centres, edges held."""
     h, w = low.shape
     height, width = out.shape
+    left = np.empty(width, np.int32)
+    part = np.empty(width, np.float32)
+    for x in range(width):
+        at = min(max((x + 0.5) / step - 0.5, 0.0), w - 1.0)
+        left[x] = int(at)
+        part[x] = at - left[x]
+    line, rise = np.empty(w, np.float32), np.empty(w, np.float32)
+    rise[w - 1] = 0.0
     for y in range(height):
-        at = (y + 0.5) / step - 0.5
-        i = min(max(int(np.floor(at)), 0), h - 1)
-        i1 = min(i + 1, h - 1)
-        fy = np.float32(min(max(at - i, 0.0), 1.0))
-        for j in range(-1, w):
-            j0 = max(j, 0)
-            j1 = min(j + 1, w - 1)
-            a = low[i, j0] + fy * (low[i1, j0] - low[i, j0])
-            b = low[i, j1] + fy * (low[i1, j1] - low[i, j1])
-            # pixels x with j <= (x + 0.5) / step - 0.5 < j + 1
-            first = max((2 * j + 1) * step, 0) // 2
-            last = min(max((2 * j + 3) * step, 0) // 2, width)
-            for x in range(first, last):
-                f = np.float32((x + 0.5) / step - 0.5 - j)
-                out[y, x] = a + f * (b - a)
+        at = min(max((y + 0.5) / step - 0.5, 0.0), h - 1.0)
+        i = int(at)
+        fy = np.float32(at - i)
+        upper, lower = low[i], low[min(i + 1, h - 1)]
+        for j in range(w):
+            line[j] = upper[j] + fy * (lower[j] - upper[j])
+        for j in range(w - 1):
+            rise[j] = line[j + 1] - line[j]
+        row = out[y]
+        for x in range(width):
+            row[x] = line[left[x]] + part[x] * rise[left[x]]
 
 
 @kernel
@@ -63,6 +78,32 @@ def apply_ring(W: FloatArray, neighbours: IntArray, x: FloatArray, out: FloatArr
             if q >= 0:
                 total += W[p, j] * x[q]
         out[p] = total
+
+
+@kernel
+def apply_ring_locally(
+    W: FloatArray,
+    neighbours: IntArray,
+    rest: FloatArray,
+    slots: LongArray,
+    first_row: int,
+    first_col: int,
+    width: int,
+    out: FloatArray,
+) -> None:
+    """Fill `out` (n, hb, wb) with W x of the stored blocks `rest` (N, P') on a rectangle of blocks only."""
+    n_ring = neighbours.shape[1]
+    for i in range(out.shape[0]):
+        x = rest[slots[i]]
+        for r in range(out.shape[1]):
+            for c in range(out.shape[2]):
+                p = (first_row + r) * width + first_col + c
+                total = np.float32(0.0)
+                for j in range(n_ring):
+                    q = neighbours[p, j]
+                    if q >= 0:
+                        total += W[p, j] * x[q]
+                out[i, r, c] = total
 
 
 @kernel

@@ -8,7 +8,7 @@ from streamscope.core.kernels._jit import kernel
 
 
 @kernel
-def update_score(residual, planes, inside, decay, rate, quantile_rate, zmax, tmax, t):
+def update_score(residual, planes, inside, decay, rate, quantile_rate, zmax):
     """Let one blurred residual frame into the score.
 
     Parameters
@@ -24,34 +24,46 @@ def update_score(residual, planes, inside, decay, rate, quantile_rate, zmax, tma
         Per-frame decay of the temporal filter.
     rate, quantile_rate : float32
         Rates of the running squares and of the median (in noise units a frame).
-    zmax, tmax : (h, w)
-        Largest score of the present block and its frame `t`.
+    zmax : (h, w) float32
+        Largest score of the present block.
     """
     h, w = residual.shape
-    shot = np.sqrt((1 - decay) / (1 + decay) / np.float32(6.0))
+    shot = np.float32(np.sqrt((1 - decay) / (1 + decay) / 6))
+    keep, new = np.float32(decay), np.float32(1 - decay)
+    y0, y1, x0, x1 = inside
+    e = np.empty(w, np.float32)
+    z = np.empty(w, np.float32)
     for y in range(h):
-        row_in = inside[0] <= y < inside[1]
+        share = planes[6, y]
+        if y0 <= y < y1:
+            e[:x0] = 0.0
+            e[x1:] = 0.0
+            e[x0:x1] = residual[y, x0:x1]
+            share *= 1 - rate
+            share[x0:x1] += rate
+        else:
+            e[:] = 0.0
+            share *= 1 - rate
+        last, before, square = planes[0, y], planes[1, y], planes[2, y]
+        filtered, median, lower = planes[3, y], planes[4, y], planes[5, y]
         for x in range(w):
-            present = row_in and inside[2] <= x < inside[3]
-            planes[6, y, x] += rate * ((np.float32(1.0) if present else np.float32(0.0)) - planes[6, y, x])
-            e = residual[y, x] if present else np.float32(0.0)
-            d = e - 2 * planes[0, y, x] + planes[1, y, x]
-            planes[1, y, x] = planes[0, y, x]
-            planes[0, y, x] = e
-            planes[2, y, x] += rate * (d * d - planes[2, y, x])
-            f = decay * planes[3, y, x] + (1 - decay) * e
-            planes[3, y, x] = f
-            sd_shot = shot * np.sqrt(planes[2, y, x]) + np.float32(1e-6)
-            m = f - planes[4, y, x]
+            d = e[x] - 2 * last[x] + before[x]
+            before[x] = last[x]
+            last[x] = e[x]
+            square[x] += rate * (d * d - square[x])
+            f = keep * filtered[x] + new * e[x]
+            filtered[x] = f
+            sd_shot = shot * np.sqrt(square[x]) + np.float32(1e-6)
+            m = f - median[x]
             step = quantile_rate * sd_shot
-            planes[4, y, x] += min(max(m, -step), step)
-            low = min(m, np.float32(0.0))
-            planes[5, y, x] += rate * (2 * low * low - planes[5, y, x])
-            sd = max(sd_shot, np.float32(0.8) * np.sqrt(planes[5, y, x]))
-            z = m / sd
-            if z > zmax[y, x]:
-                zmax[y, x] = z
-                tmax[y, x] = t
+            median[x] += step if m > step else (-step if m < -step else m)
+            low = m if m < 0 else np.float32(0.0)
+            lower[x] += rate * (2 * low * low - lower[x])
+            sd_low = np.float32(0.8) * np.sqrt(lower[x])
+            z[x] = m / (sd_shot if sd_shot > sd_low else sd_low)
+        best = zmax[y]
+        for x in range(w):
+            best[x] = z[x] if z[x] > best[x] else best[x]
 
 
 @kernel

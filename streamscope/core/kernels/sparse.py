@@ -37,62 +37,99 @@ def encode(aligned, scale, out):
 
 
 @kernel
-def reproject(frames, rects, scale, b0, indptr, pixels, weights, n_slots, out):
-    """Fill `out` (n, K) with A' (y - b0) of the first `n_slots` stored frames; outside a frame's field counts 0."""
-    w = b0.shape[1]
-    for t in range(n_slots):
-        y0, y1, x0, x1 = rects[t, 0], rects[t, 1], rects[t, 2], rects[t, 3]
-        for k in range(indptr.shape[0] - 1):
+def decode_centered(frame, scale, b0, y0, y1, x0, x1, out):
+    """Fill `out` with a stored frame less `b0` inside rows y0..y1 and columns x0..x1, and with 0 outside."""
+    for y in range(frame.shape[0]):
+        row = out[y]
+        if y < y0 or y >= y1:
+            row[:] = 0.0
+            continue
+        row[:x0] = 0.0
+        row[x1:] = 0.0
+        inside, a, b = row[x0:x1], frame[y, x0:x1], b0[y, x0:x1]
+        for x in range(inside.shape[0]):
+            inside[x] = a[x] * scale - b[x]
+
+
+@kernel
+def project_stored(frames, rects, scale, b0, width, indptr, pixels, weights, out):
+    """Fill `out` (n, K) with A'y of the first n stored frames, with b0 for y outside a frame's field.
+
+    `frames` is (N, P) and `b0` (P,), both flat.
+    """
+    for k in range(indptr.shape[0] - 1):
+        a, b = indptr[k], indptr[k + 1]
+        p, w = pixels[a:b], weights[a:b]
+        top = left = 1 << 30
+        bottom = right = 0
+        for i in range(p.shape[0]):
+            y, x = p[i] // width, p[i] % width
+            top, bottom = min(top, y), max(bottom, y + 1)
+            left, right = min(left, x), max(right, x + 1)
+        for t in range(out.shape[0]):
             total = np.float32(0.0)
-            for i in range(indptr[k], indptr[k + 1]):
-                y, x = pixels[i] // w, pixels[i] % w
-                if y0 <= y < y1 and x0 <= x < x1:
-                    total += weights[i] * (frames[t, y, x] * scale - b0[y, x])
+            frame = frames[t]
+            if rects[t, 0] <= top and bottom <= rects[t, 1] and rects[t, 2] <= left and right <= rects[t, 3]:
+                for i in range(p.shape[0]):
+                    total += w[i] * (frame[p[i]] * scale)
+            else:
+                for i in range(p.shape[0]):
+                    y, x = p[i] // width, p[i] % width
+                    seen = rects[t, 0] <= y < rects[t, 1] and rects[t, 2] <= x < rects[t, 3]
+                    total += w[i] * (frame[p[i]] * scale if seen else b0[p[i]])
             out[t, k] = total
 
 
 @kernel
-def box_residual(frames, rects, scale, b0, background, step, slots, top, left, out):
+def box_residual(
+    frames, rects, scale, b0, background, first_row, first_col, grid, step, slots, top, left, out
+):
     """Fill `out` (n, h, w) with y - b0 - B of a box of the stored frames `slots`; 0 outside a frame's field.
 
-    `background` (N, hl, wl) holds B of each stored frame on the grid of step x step blocks; it is read
-    bilinearly between block centres.
+    `background` (n, hb, wb) is B on the blocks from (first_row, first_col) on, of a grid of `grid` blocks of
+    step x step pixels; it is read bilinearly between block centres.
     """
     n, h, w = out.shape
-    hl, wl = background.shape[1], background.shape[2]
+    col, part = np.empty(w, np.int64), np.empty(w, np.float32)
+    for k in range(w):
+        fx = min(max((left + k + 0.5) / step - 0.5, 0.0), grid[1] - 1.0)
+        col[k] = int(fx)
+        part[k] = fx - col[k]
+        col[k] -= first_col
+    wb = background.shape[2]
+    line, rise = np.empty(wb, np.float32), np.zeros(wb, np.float32)
     for i in range(n):
         t = slots[i]
-        y0, y1, x0, x1 = rects[t, 0], rects[t, 1], rects[t, 2], rects[t, 3]
         for j in range(h):
             y = top + j
-            fy = min(max((y + np.float32(0.5)) / step - np.float32(0.5), np.float32(0.0)), np.float32(hl - 1))
-            gy = min(int(fy), max(hl - 2, 0))
-            wy = fy - gy
-            gy1 = min(gy + 1, hl - 1)
+            row = out[i, j]
+            if y < rects[t, 0] or y >= rects[t, 1]:
+                row[:] = 0.0
+                continue
+            fy = min(max((y + 0.5) / step - 0.5, 0.0), grid[0] - 1.0)
+            r = int(fy)
+            upper = background[i, r - first_row]
+            lower = background[i, min(r + 1, grid[0] - 1) - first_row]
+            wy = np.float32(fy - r)
+            for c in range(wb):
+                line[c] = upper[c] + wy * (lower[c] - upper[c])
+            for c in range(wb - 1):
+                rise[c] = line[c + 1] - line[c]
+            frame, still = frames[t, y, left : left + w], b0[y, left : left + w]
             for k in range(w):
-                x = left + k
-                if not (y0 <= y < y1 and x0 <= x < x1):
-                    out[i, j, k] = 0.0
-                    continue
-                fx = min(
-                    max((x + np.float32(0.5)) / step - np.float32(0.5), np.float32(0.0)), np.float32(wl - 1)
-                )
-                gx = min(int(fx), max(wl - 2, 0))
-                wx = fx - gx
-                gx1 = min(gx + 1, wl - 1)
-                upper = background[t, gy, gx] * (1 - wx) + background[t, gy, gx1] * wx
-                lower = background[t, gy1, gx] * (1 - wx) + background[t, gy1, gx1] * wx
-                out[i, j, k] = frames[t, y, x] * scale - b0[y, x] - (upper * (1 - wy) + lower * wy)
+                row[k] = frame[k] * scale - still[k] - (line[col[k]] + part[k] * rise[col[k]])
+            for k in range(w):
+                if left + k < rects[t, 2] or left + k >= rects[t, 3]:
+                    row[k] = 0.0
 
 
 @kernel
-def follow_mean(aligned, y0, y1, x0, x1, rate, mean, count):
-    """Move the running mean image by `rate`, faster (1 / count) where few frames have been seen."""
+def follow_mean(aligned, y0, y1, x0, x1, rate, mean):
+    """Move the running mean image by `rate` inside rows y0..y1 and columns x0..x1."""
     for y in range(y0, y1):
-        for x in range(x0, x1):
-            count[y, x] += np.float32(1.0)
-            r = max(rate, np.float32(1.0) / count[y, x])
-            mean[y, x] += r * (aligned[y, x] - mean[y, x])
+        a, m = aligned[y, x0:x1], mean[y, x0:x1]
+        for x in range(a.shape[0]):
+            m[x] += rate * (a[x] - m[x])
 
 
 @kernel
