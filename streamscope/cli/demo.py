@@ -22,7 +22,7 @@ PICTURE = "demo.png"
 
 
 def demo(
-    speed: Annotated[str, typer.Option(help="Times real time, e.g. 1x, or max.")] = "2x",
+    speed: Annotated[str, typer.Option(help="Times real time, e.g. 1x, or max.")] = "1x",
     size: Annotated[
         int, typer.Option(min=LEAST_PX, max=MOST_PX, help="Width and height of the frames, px.")
     ] = SIZE_PX,
@@ -38,7 +38,7 @@ def demo(
 
     The recording is kept and used again by the next demo.
 
-    Example: streamscope demo --speed 1x
+    Example: streamscope demo --speed 2x --size 400
     """
     from streamscope.cli.replay import plan_of, run_plan
     from streamscope.session.plan import check_writable, parse_speed

@@ -48,7 +48,6 @@ class Progress(Observer):
         self._compiling_since_s: float | None = None
         self._line_s = clock()
         self._said_compiling = False
-        self._stage = ""
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -97,9 +96,9 @@ class Progress(Observer):
     def refitting(self, stage: str, fraction: float) -> None:
         """Show how far the refit is."""
         self._draw(_bar_line("refit", fraction, 1.0, stage))
-        if stage != self._stage and not self._console.is_terminal:
-            self._say(f"refit: {stage}")
-        self._stage = stage
+        if not self._console.is_terminal and self._clock() - self._line_s >= LINE_EVERY_S:
+            self._line_s = self._clock()
+            self._say(f"refit: {stage}, {100 * fraction:.0f} %")
 
     def _draw(self, picture: Group | Table) -> None:
         if self._console.is_terminal:
