@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +19,7 @@ from streamscope.types import FloatArray, Footprints
 COLOURS = {"truth": "0.55", "live": "#0072b2", "refit": "#d55e00", "missed": "#f0e442"}  # Okabe and Ito
 N_TRACES = 12
 CONTOUR = 0.35  # of a footprint's maximum
+SMOOTH_PX = 1.0
 WINDOW_PX = 3  # margin around a footprint when its contour is drawn
 
 
@@ -92,7 +94,9 @@ def _contour(axes: Any, footprints: Footprints, k: int, **style: Any) -> None:
     y, x = np.divmod(pixels, footprints.shape[1])
     top, left = y.min() - WINDOW_PX, x.min() - WINDOW_PX
     patch = np.zeros((np.ptp(y) + 2 * WINDOW_PX + 1, np.ptp(x) + 2 * WINDOW_PX + 1))
-    patch[y - top, x - left] = weights / weights.max()
+    patch[y - top, x - left] = weights
+    patch = cv2.GaussianBlur(patch, (0, 0), SMOOTH_PX)  # one outline instead of many specks
+    patch /= patch.max()
     axes.contour(np.arange(patch.shape[1]) + left, np.arange(patch.shape[0]) + top, patch, [CONTOUR], **style)
 
 
