@@ -88,7 +88,9 @@ class RefitConfig(Settings):
     """The offline refit at the end of a session."""
 
     chunk_frames: int = Field(500, ge=50, description="frames in memory at once")
-    min_peak_sn: float = Field(10.0, ge=0, description="accepted: denoised peak over noise at least this")
+    min_peak_sn: float = Field(
+        12.0, ge=0, description="accepted: largest step of the trace over a decay time, over its noise"
+    )
 
 
 class WireConfig(Settings):
