@@ -1,0 +1,118 @@
+"""Registration of a whole session to one fixed template, and the store of registered frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from streamscope.config import EngineConfig
+from streamscope.core.kernels import sums, warp
+from streamscope.core.motion import BandPass, Matcher, Motion, Template
+from streamscope.offline.store import SCALE, FrameStore, WordArray
+from streamscope.types import BoolArray, ByteArray, FloatArray, Movie
+
+_N_TEMPLATE = 300  # frames that the template is made of
+_HOT_COUNTS = 10.0  # grey levels above the median of the neighbours
+_THREADS = 2
+
+
+class SessionAligner:
+    """Finds every frame's shift against a template that no longer changes.
+
+    Parameters
+    ----------
+    movie : Movie
+        The recording.
+    config : EngineConfig
+        Settings of the engine.
+    shifts : ndarray, shape (T, 2), float32, optional
+        Live shifts; they fix the frame of reference. Without them the template starts at frame 0.
+    """
+
+    def __init__(self, movie: Movie, config: EngineConfig, shifts: FloatArray | None) -> None:
+        self._movie, self._config = movie, config
+        shape = movie.info.shape
+        sample = np.unique(np.linspace(0, movie.info.n_frames - 1, _N_TEMPLATE).astype(int))
+        frames = np.stack([movie.read(t, t + 1)[0] for t in sample])
+        self.hot = hot_pixels(frames)
+        self._band_pass = BandPass(config, shape)
+        self.factor = self._band_pass.factor
+        shifts = self._first_shifts(frames) if shifts is None else shifts[sample]
+        self._template = self._make_template(frames, shifts)
+
+    def _first_shifts(self, frames: ByteArray) -> FloatArray:
+        motion = Motion(self._config, self._movie.info.shape)
+        found = [motion.update(self.repair(frame)) for frame in frames]
+        return np.array([(s.dy, s.dx) for s in found], np.float32)
+
+    def _make_template(self, frames: ByteArray, shifts: FloatArray) -> Template:
+        moved = np.stack(
+            [self._moved(frame, dy, dx) for frame, (dy, dx) in zip(frames, shifts / self.factor, strict=True)]
+        )
+        template = Template(moved.mean(0))
+        gain = (moved * template.mean).sum((1, 2)) / max(float((template.mean**2).sum()), 1e-9)
+        template.variance = np.square(moved / np.maximum(gain, 0.05)[:, None, None] - template.mean).mean(0)
+        template.refresh()
+        return template
+
+    def _moved(self, frame: ByteArray, dy: float, dx: float) -> FloatArray:
+        filtered = self._band_pass(self.repair(frame))
+        out = np.empty_like(filtered)
+        warp.translate(filtered, dy, dx, np.zeros(filtered.shape[1] + 3, np.float32), out)
+        return out
+
+    def repair(self, frame: ByteArray) -> FloatArray:
+        """Return a frame as float32 with its hot pixels replaced by the median of their neighbours."""
+        image = frame.astype(np.float32)
+        if self.hot.any():
+            image[self.hot] = cv2.medianBlur(frame, 3)[self.hot]
+        return image
+
+    def run(
+        self, store: FrameStore, progress: Callable[[float], None] | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Fill the store; return shifts (T, 2) and qualities (T,), float32."""
+        n_frames = self._movie.info.n_frames
+        shifts, quality = np.zeros((n_frames, 2), np.float32), np.zeros(n_frames, np.float32)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for start, stop in store.spans():
+                frames = self._movie.read(start, stop)
+                words = np.empty((stop - start, frames[0].size), np.uint16)
+                cuts = np.linspace(0, stop - start, _THREADS + 1).astype(int)
+                parts = [slice(a, b) for a, b in pairwise(cuts)]
+                list(
+                    pool.map(
+                        lambda part, f=frames, w=words, s=start: self._align(
+                            f[part], shifts[s:][part], quality[s:][part], w[part]
+                        ),
+                        parts,
+                    )
+                )
+                store.write(start, words)
+                if progress is not None:
+                    progress(stop / n_frames)
+        return shifts, quality
+
+    def _align(self, frames: ByteArray, shifts: FloatArray, quality: FloatArray, words: WordArray) -> None:
+        factor = self.factor
+        matcher = Matcher(self._band_pass.shape, self._config.motion.max_shift_px / factor)
+        row = np.zeros(frames.shape[2] + 3, np.float32)
+        moved = np.empty(frames.shape[1:], np.float32)
+        for i, frame in enumerate(frames):
+            image = self.repair(frame)
+            filtered = self._band_pass(image)
+            dy, dx, _ = matcher.coarse(filtered, self._template)
+            dy, dx, quality[i] = matcher.refine(filtered, self._template, dy, dx)
+            shifts[i] = factor * dy, factor * dx
+            warp.translate(image, factor * dy, factor * dx, row, moved)
+            sums.to_words(moved.reshape(-1), float(SCALE), words[i])
+
+
+def hot_pixels(frames: ByteArray) -> BoolArray:
+    """Return the pixels that stand out of their 3 x 3 neighbours in the mean of raw frames, (H, W) bool."""
+    mean = frames.mean(0, dtype=np.float32)
+    return np.asarray(mean - cv2.medianBlur(mean, 3) > _HOT_COUNTS)

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from streamscope.offline.refit import refit
+from streamscope.types import Footprints
+from tests.offline.refit_movies import CONFIG, SHAPE, ArrayMovie, match, simulate
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return simulate()
+
+
+@pytest.fixture(scope="module")
+def result(recording):
+    return refit(recording[0], CONFIG, None, None, None)
+
+
+def test_every_cell_is_found_without_a_live_start(recording, result):
+    _, A, F, _ = recording
+    cosine, r, best = match(result, A, F)
+    assert cosine.min() > 0.9
+    assert r.min() > 0.95
+    assert len(set(best)) == len(best)
+    assert result.status.count("accepted") == len(best)
+
+
+def test_shifts_agree_with_the_truth(recording, result):
+    error = result.shifts - recording[3]
+    error -= np.median(error, 0)
+    assert np.sqrt((error**2).sum(1).mean()) < 0.2
+    assert (result.quality > 0.5).all()
+
+
+def test_the_result_is_complete_and_finite(result):
+    k, t = result.footprints.n, 300
+    assert result.C.shape == result.S.shape == result.C_raw.shape == (k, t)
+    assert result.C.dtype == result.S.dtype == result.C_raw.dtype == np.float32
+    assert result.g.shape == (k, 2)
+    assert len(result.status) == len(result.reasons) == len(result.ids) == len(result.snr) == k
+    assert all(result.reasons)
+    assert len(set(result.ids.tolist())) == k
+    for image in (result.b0, result.mean_image, result.correlation_image):
+        assert image.shape == SHAPE
+        assert np.isfinite(image).all()
+    assert np.isfinite(result.C).all()
+    assert (result.C >= 0).all()
+    assert (result.S >= 0).all()
+    assert result.notes["seconds"]["registering"] > 0
+
+
+def test_two_runs_give_the_same_bytes(recording, result):
+    again = refit(recording[0], CONFIG, None, None, None)
+    for name in ("C", "S", "C_raw", "sn", "shifts", "b0", "correlation_image", "ids"):
+        assert np.array_equal(getattr(again, name), getattr(result, name)), name
+    assert np.array_equal(again.footprints.weights, result.footprints.weights)
+    assert again.reasons == result.reasons
+
+
+def live_start(A, chosen, scale=3.0):
+    columns = []
+    for k in chosen:
+        flat = A[..., k].ravel()
+        pixels = np.flatnonzero(flat > 0.1).astype(np.int32)
+        columns.append((pixels, (scale * flat[pixels]).astype(np.float32)))
+    return Footprints.from_columns(SHAPE, columns)
+
+
+def test_a_cell_keeps_its_live_id_and_a_new_one_gets_a_higher_number(recording):
+    movie, A, F, shifts = recording
+    live = live_start(A, [0, 3])
+    ids = np.array([17, 5], np.uint32)
+    stages = []
+    result = refit(movie, CONFIG, live, ids, shifts.astype(np.float32), lambda s, d: stages.append((s, d)))
+    cosine, _, best = match(result, A, F)
+    assert cosine.min() > 0.9
+    assert result.ids[best[0]] == 17
+    assert result.ids[best[3]] == 5
+    assert all(result.ids[best[k]] > 17 for k in (1, 2, 4, 5))
+    assert all(0 <= done <= 1 for _, done in stages)
+    assert {"registering", "finding cells", "fitting traces"} <= {s for s, _ in stages}
+
+
+def test_a_live_component_that_is_none_is_rejected_or_gone_with_a_reason(recording):
+    movie, A, F, shifts = recording
+    y, x = np.mgrid[56:60, 60:64]
+    wrong = ((y * SHAPE[1] + x).ravel().astype(np.int32), np.ones(16, np.float32))
+    start = live_start(A, [0, 1])
+    live = Footprints.from_columns(SHAPE, [start.column(0), start.column(1), wrong])
+    result = refit(movie, CONFIG, live, np.array([1, 2, 3], np.uint32), shifts.astype(np.float32))
+    kept = dict(zip(result.ids.tolist(), result.status, strict=True))
+    assert kept.get(3) == "rejected" or "3" in result.notes["gone"]
+    assert match(result, A, F)[0].min() > 0.9
+
+
+@pytest.mark.parametrize("n_frames", [1, 3, 60])
+def test_a_short_recording_gives_a_valid_result(n_frames):
+    movie, *_ = simulate(n_frames, moving=False)
+    result = refit(movie, CONFIG, None, None, None)
+    assert result.C.shape == (result.footprints.n, n_frames)
+    assert result.shifts.shape == (n_frames, 2)
+    assert np.isfinite(result.mean_image).all()
+
+
+def test_a_black_movie_has_no_cells():
+    movie = ArrayMovie(np.zeros((80, *SHAPE), np.uint8))
+    result = refit(movie, CONFIG, None, None, None)
+    assert "accepted" not in result.status
+    assert np.isfinite(result.correlation_image).all()
+    assert np.isfinite(result.shifts).all()
+
+
+def test_missing_frames_are_counted_in_the_decay(recording):
+    movie, A, F, shifts = recording
+    keep = np.delete(np.arange(300), slice(100, 140))
+    gap = np.zeros(260, np.int32)
+    gap[100] = 40
+    cut = ArrayMovie(movie.frames[keep], gap)
+    result = refit(cut, CONFIG, live_start(A, range(6)), np.arange(1, 7, dtype=np.uint32), shifts[keep])
+    cosine, r, _ = match(result, A, F[:, keep])
+    assert cosine.min() > 0.9
+    assert r.min() > 0.95
