@@ -96,7 +96,7 @@ def _contour(axes: Any, footprints: Footprints, k: int, **style: Any) -> None:
     patch = np.zeros((np.ptp(y) + 2 * WINDOW_PX + 1, np.ptp(x) + 2 * WINDOW_PX + 1))
     patch[y - top, x - left] = weights
     patch = cv2.GaussianBlur(patch, (0, 0), SMOOTH_PX)  # one outline instead of many specks
-    patch /= patch.max()
+    patch = np.asarray(patch) / patch.max()
     axes.contour(np.arange(patch.shape[1]) + left, np.arange(patch.shape[0]) + top, patch, [CONTOUR], **style)
 
 
