@@ -101,6 +101,8 @@ def verdicts(
     `span` is the decay in frames; for `min_contrast` see `temporal.event_contrast`.
     """
     where = Geometry.of(footprints)
+    A = matrix(footprints)
+    overlap = np.asarray((A.T @ A).toarray(), np.float64)
     full = np.pi * diameter_px**2 / 4
     height, width = footprints.shape
     out = []
@@ -124,28 +126,33 @@ def verdicts(
         elif edge < _EDGE * diameter_px:
             out.append(f"its centre is {edge:.1f} px from the border, under half a cell")
         else:
-            out.append(_piece_of(k, where, activity, span, diameter_px))
+            out.append(_piece_of(k, where, overlap, activity, span, diameter_px))
     return out
 
 
-def _piece_of(k: int, where: Geometry, activity: Activity, span: int, diameter_px: float) -> str:
+def _piece_of(
+    k: int, where: Geometry, overlap: DoubleArray, activity: Activity, span: int, diameter_px: float
+) -> str:
     """Return of which stronger neighbour component `k` is a piece, in words; empty if of none.
 
     A cell that is often active together with its neighbour keeps events of its own when the neighbour's trace is
-    taken out; a piece does not.
+    taken out; a piece does not. What a bent or moved bright cell leaves beside itself has events of its own, but
+    lies on the cell, is much weaker and active with it.
     """
-    C, own = activity.C, activity.C_raw[k]
+    C, own, contrast = activity.C, activity.C_raw[k], activity.contrast
     power = (C * C).sum(1, dtype=np.float64)
     distance = np.hypot(*(where.centre - where.centre[k]).T)
     near = np.flatnonzero((distance < _NEAR * diameter_px) & (power > power[k]))
     for j in near:
         r = float(correlation(np.stack([C[k], C[j]]))[0, 1])
-        if r < 0.6:
-            continue
-        rest = own - float(own @ C[j]) / float(power[j]) * C[j]
-        left = event_contrast(rest[None], activity.sn[k : k + 1], span)[0]
-        if left < _OWN * activity.contrast[k]:
-            return f"a stronger component {distance[j]:.1f} px away has the same trace (r {r:.2f}): a piece of it"
+        leftover = overlap[k, j] > 0.4 and r > 0.4 and contrast[k] < 0.5 * contrast[j]
+        if r > 0.6 and not leftover:
+            rest = own - float(own @ C[j]) / float(power[j]) * C[j]
+            leftover = event_contrast(rest[None], activity.sn[k : k + 1], span)[0] < _OWN * contrast[k]
+        if leftover:
+            return (
+                f"a stronger component {distance[j]:.1f} px away is active with it (r {r:.2f}): a piece of it"
+            )
     return ""
 
 
