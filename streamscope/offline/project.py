@@ -11,11 +11,10 @@ import scipy.sparse as sp
 
 from streamscope.core.background import RingGeometry, SparseRows, bin_footprints, fold, ring_rows
 from streamscope.core.kernels import sums
-from streamscope.offline.store import SCALE, FrameStore
+from streamscope.offline.store import SCALE, THREADS, FrameStore
 from streamscope.offline.survey import bin_frames
 from streamscope.types import DoubleArray, FloatArray, Footprints
 
-THREADS = 2
 _TWIN_RIDGE = 1e-4  # of a footprint's energy: twins must not make the system singular
 _SOLVE_FRAMES = 4096
 

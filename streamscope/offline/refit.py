@@ -23,11 +23,11 @@ from streamscope.core.background import RingGeometry, bin_footprints, fit_ring_r
 from streamscope.core.deconvolve import estimate_decay_s
 from streamscope.offline import accept
 from streamscope.offline.pictures import correlation_image
-from streamscope.offline.project import THREADS, Background, demix, mixed, project, rows_matrix
+from streamscope.offline.project import Background, demix, mixed, project, rows_matrix
 from streamscope.offline.reregister import SessionAligner
 from streamscope.offline.reshape import reshape
 from streamscope.offline.seeding import find_seeds
-from streamscope.offline.store import FrameStore
+from streamscope.offline.store import THREADS, FrameStore
 from streamscope.offline.survey import Survey
 from streamscope.offline.temporal import denoise, sharp_events
 from streamscope.types import (
@@ -47,8 +47,9 @@ _RING_RADIUS = 1.5  # cell diameters
 _RING_FRAMES = 600
 _RING_VALUES = 40_000_000
 _RIDGE = 1e-5  # of the trace of each ring's Gram matrix
-_FIRST_SCORE, _SECOND_SCORE = 4.0, 2.5  # least score of seeds: strict first, permissive on the residual
+_FIRST_SCORE, _SECOND_SCORE = 4.0, 3.0  # least score of seeds: strict first, permissive on the residual
 _PRUNE_CONTRAST = 7.0  # a component without a larger event leaves the model
+_SILENT_SN = 0.2  # a trace under this says nothing of a shape, and costs time
 _FEWEST_FRAMES = 50
 
 
@@ -164,32 +165,14 @@ class Session:
 
     def run(self, report: Progress) -> None:
         """Fit everything in turn."""
+        traces, ring = ("fitting traces", self.fit_traces), ("fitting the background", self.fit_ring)
+        shapes, decay = ("fitting footprints", self.fit_shapes), ("fitting traces", self.fit_decay)
+        merge, prune = ("merging", self.merge), ("merging", self.prune)
         steps: list[tuple[str, Callable[[], None]]] = [
-            ("finding cells", lambda: self.seed(_FIRST_SCORE)),
-            ("fitting traces", self.fit_traces),
-            ("fitting the background", self.fit_ring),
-            ("fitting traces", self.fit_traces),
-            ("merging", self.merge),
-            ("fitting traces", self.fit_decay),
-            ("fitting footprints", self.fit_shapes),
-            ("fitting traces", self.fit_traces),
-            ("merging", self.merge),
-            ("merging", self.prune),
-            ("fitting the background", self.fit_ring),
-            ("fitting traces", self.fit_traces),
-            ("finding more cells", lambda: self.seed(_SECOND_SCORE)),
-            ("fitting traces", self.fit_traces),
-            ("fitting footprints", self.fit_shapes),
-            ("fitting traces", self.fit_traces),
-            ("merging", self.merge),
-            ("merging", self.prune),
-            ("fitting the background", self.fit_ring),
-            ("fitting traces", self.fit_traces),
-            ("fitting footprints", self.fit_shapes),
-            ("fitting the background", self.fit_ring),
-            ("fitting traces", self.fit_traces),
-            ("merging", self.merge),
-            ("fitting traces", self.fit_decay),
+            *[("finding cells", lambda: self.seed(_FIRST_SCORE)), traces, merge, prune, ring, traces, decay],
+            *[shapes, traces, merge, prune, ring, traces],
+            *[("finding more cells", lambda: self.seed(_SECOND_SCORE)), traces, merge, prune, shapes, traces],
+            *[merge, prune, ring, traces, shapes, ring, traces, merge, decay],
         ]
         for i, (stage, step) in enumerate(steps):
             report(stage, i / len(steps))
@@ -248,9 +231,10 @@ class Session:
 
     def fit_shapes(self) -> None:
         """Fit the footprints to the store; the traces follow with `fit_traces`."""
-        self.footprints = reshape(
-            self.store, self.footprints, self.activity.C, self.background, self.diameter
-        )
+        a = self.activity
+        silent = a.C <= _SILENT_SN * a.sn[:, None]
+        active = np.where(silent, np.float32(0), a.C)
+        self.footprints = reshape(self.store, self.footprints, active, self.background, self.diameter)
 
     def merge(self) -> None:
         """Let pieces of one cell become one component."""

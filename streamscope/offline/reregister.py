@@ -12,12 +12,12 @@ import numpy as np
 from streamscope.config import EngineConfig
 from streamscope.core.kernels import sums, warp
 from streamscope.core.motion import BandPass, Matcher, Motion, Template
-from streamscope.offline.store import SCALE, FrameStore, WordArray
+from streamscope.offline.store import SCALE, THREADS, FrameStore, WordArray
 from streamscope.types import BoolArray, ByteArray, FloatArray, Movie
 
 _N_TEMPLATE = 300  # frames that the template is made of
 _HOT_COUNTS = 10.0  # grey levels above the median of the neighbours
-_THREADS = 2
+_TRUST = 0.9  # of the usual quality: a live shift that fits so well needs no search
 
 
 class SessionAligner:
@@ -41,8 +41,10 @@ class SessionAligner:
         self.hot = hot_pixels(frames)
         self._band_pass = BandPass(config, shape)
         self.factor = self._band_pass.factor
-        shifts = self._first_shifts(frames) if shifts is None else shifts[sample]
-        self._template = self._make_template(frames, shifts)
+        self._hints = shifts
+        first = self._first_shifts(frames) if shifts is None else shifts[sample]
+        self._template = self._make_template(frames, first)
+        self._usual = self._usual_quality(frames, first)
 
     def _first_shifts(self, frames: ByteArray) -> FloatArray:
         motion = Motion(self._config, self._movie.info.shape)
@@ -58,6 +60,19 @@ class SessionAligner:
         template.variance = np.square(moved / np.maximum(gain, 0.05)[:, None, None] - template.mean).mean(0)
         template.refresh()
         return template
+
+    def _usual_quality(self, frames: ByteArray, shifts: FloatArray) -> float:
+        """Return the median agreement of the frames that the template was made of."""
+        matcher = self._matcher()
+        chosen = zip(frames[::5], shifts[::5] / self.factor, strict=True)
+        found = [
+            matcher.refine(self._band_pass(self.repair(frame)), self._template, dy, dx)
+            for frame, (dy, dx) in chosen
+        ]
+        return float(np.median([quality for _, _, quality in found]))
+
+    def _matcher(self) -> Matcher:
+        return Matcher(self._band_pass.shape, self._config.motion.max_shift_px / self.factor)
 
     def _moved(self, frame: ByteArray, dy: float, dx: float) -> FloatArray:
         filtered = self._band_pass(self.repair(frame))
@@ -78,16 +93,16 @@ class SessionAligner:
         """Fill the store; return shifts (T, 2) and qualities (T,), float32."""
         n_frames = self._movie.info.n_frames
         shifts, quality = np.zeros((n_frames, 2), np.float32), np.zeros(n_frames, np.float32)
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             for start, stop in store.spans():
                 frames = self._movie.read(start, stop)
                 words = np.empty((stop - start, frames[0].size), np.uint16)
-                cuts = np.linspace(0, stop - start, _THREADS + 1).astype(int)
+                cuts = np.linspace(0, stop - start, THREADS + 1).astype(int)
                 parts = [slice(a, b) for a, b in pairwise(cuts)]
                 list(
                     pool.map(
                         lambda part, f=frames, w=words, s=start: self._align(
-                            f[part], shifts[s:][part], quality[s:][part], w[part]
+                            f[part], s + part.start, shifts[s:][part], quality[s:][part], w[part]
                         ),
                         parts,
                     )
@@ -97,16 +112,28 @@ class SessionAligner:
                     progress(stop / n_frames)
         return shifts, quality
 
-    def _align(self, frames: ByteArray, shifts: FloatArray, quality: FloatArray, words: WordArray) -> None:
+    def _find(self, matcher: Matcher, filtered: FloatArray, t: int) -> tuple[float, float, float]:
+        """Return shift and quality of frame `t`: near its live shift, or anywhere if that does not fit."""
+        if self._hints is not None:
+            dy, dx = (float(value) / self.factor for value in self._hints[t])
+            found = matcher.refine(filtered, self._template, dy, dx)
+            near = abs(found[0] - dy) < 1 and abs(found[1] - dx) < 1
+            if near and found[2] > _TRUST * self._usual:
+                return found
+        dy, dx, _ = matcher.coarse(filtered, self._template)
+        return matcher.refine(filtered, self._template, dy, dx)
+
+    def _align(
+        self, frames: ByteArray, start: int, shifts: FloatArray, quality: FloatArray, words: WordArray
+    ) -> None:
         factor = self.factor
-        matcher = Matcher(self._band_pass.shape, self._config.motion.max_shift_px / factor)
+        matcher = self._matcher()
         row = np.zeros(frames.shape[2] + 3, np.float32)
         moved = np.empty(frames.shape[1:], np.float32)
         for i, frame in enumerate(frames):
             image = self.repair(frame)
             filtered = self._band_pass(image)
-            dy, dx, _ = matcher.coarse(filtered, self._template)
-            dy, dx, quality[i] = matcher.refine(filtered, self._template, dy, dx)
+            dy, dx, quality[i] = self._find(matcher, filtered, start + i)
             shifts[i] = factor * dy, factor * dx
             warp.translate(image, factor * dy, factor * dx, row, moved)
             sums.to_words(moved.reshape(-1), float(SCALE), words[i])

@@ -9,8 +9,8 @@ import numpy as np
 
 from streamscope.core.background import bin_footprints, fold, ring_rows
 from streamscope.core.kernels import seeds, sums
-from streamscope.offline.project import THREADS, Background
-from streamscope.offline.store import SCALE, FrameStore
+from streamscope.offline.project import Background
+from streamscope.offline.store import SCALE, THREADS, FrameStore
 from streamscope.offline.survey import bin_frames
 from streamscope.types import DoubleArray, FloatArray, Footprints, IntArray, LongArray
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamscope.errors import StorageError
 
 SCALE = 128  # stored counts per grey level: 8-bit frames keep 7 bits of what interpolation adds
+THREADS = 2  # that work on chunks or components side by side; all of them without the GIL
 _CHUNK_BYTES = 32_000_000
 
 WordArray = NDArray[np.uint16]

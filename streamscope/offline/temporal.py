@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from streamscope.core import deconvolve as dc
+from streamscope.offline.store import THREADS
 from streamscope.types import FloatArray, IntArray
 
 _BASELINE_S = 45.0
@@ -34,6 +36,13 @@ class Activity:
 
 def denoise(signed: FloatArray, fps: float, decay_s: float, elapsed: IntArray | None = None) -> Activity:
     """Return baseline-free, denoised traces and events of signed traces (K, T) with a known decay."""
+    cuts = np.linspace(0, len(signed), 2 * THREADS + 1).astype(int)
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = list(pool.map(lambda a, b: _denoise(signed[a:b], fps, decay_s, elapsed), cuts[:-1], cuts[1:]))
+    return Activity(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Activity)))
+
+
+def _denoise(signed: FloatArray, fps: float, decay_s: float, elapsed: IntArray | None) -> Activity:
     sn = dc.noise_sd(signed)
     C_raw = signed - dc.mode_baseline(signed, max(20, round(_BASELINE_S * fps)))
     g = math.exp(-1 / (fps * decay_s))
