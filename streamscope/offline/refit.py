@@ -45,7 +45,7 @@ Progress = Callable[[str, float], None]
 
 _RING_RADIUS = 1.5  # cell diameters
 _RING_FRAMES = 600
-_RING_VALUES = 40_000_000
+_RING_VALUES = 30_000_000
 _RIDGE = 1e-5  # of the trace of each ring's Gram matrix
 _FIRST_SCORE, _SECOND_SCORE = 4.0, 3.0  # least score of seeds: strict first, permissive on the residual
 _PRUNE_CONTRAST = 7.0  # a component without a larger event leaves the model
@@ -170,7 +170,7 @@ class Session:
         merge, prune = ("merging", self.merge), ("merging", self.prune)
         steps: list[tuple[str, Callable[[], None]]] = [
             *[("finding cells", lambda: self.seed(_FIRST_SCORE)), traces, merge, prune, ring, traces, decay],
-            *[shapes, traces, merge, prune, ring, traces],
+            *[shapes, traces, merge, prune],
             *[("finding more cells", lambda: self.seed(_SECOND_SCORE)), traces, merge, prune, shapes, traces],
             *[merge, prune, ring, traces, shapes, ring, traces, merge, decay],
         ]
@@ -232,8 +232,8 @@ class Session:
     def fit_shapes(self) -> None:
         """Fit the footprints to the store; the traces follow with `fit_traces`."""
         a = self.activity
-        silent = a.C <= _SILENT_SN * a.sn[:, None]
-        active = np.where(silent, np.float32(0), a.C)
+        active = a.C.copy()
+        active[active <= _SILENT_SN * a.sn[:, None]] = 0
         self.footprints = reshape(self.store, self.footprints, active, self.background, self.diameter)
 
     def merge(self) -> None:

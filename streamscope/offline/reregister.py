@@ -56,8 +56,11 @@ class SessionAligner:
             [self._moved(frame, dy, dx) for frame, (dy, dx) in zip(frames, shifts / self.factor, strict=True)]
         )
         template = Template(moved.mean(0))
-        gain = (moved * template.mean).sum((1, 2)) / max(float((template.mean**2).sum()), 1e-9)
-        template.variance = np.square(moved / np.maximum(gain, 0.05)[:, None, None] - template.mean).mean(0)
+        energy = max(float((template.mean**2).sum()), 1e-9)
+        template.variance[:] = 0
+        for image in moved:
+            gain = max(float((image * template.mean).sum()) / energy, 0.05)
+            template.variance += np.square(image / gain - template.mean) / len(moved)
         template.refresh()
         return template
 
