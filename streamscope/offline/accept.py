@@ -13,7 +13,7 @@ from streamscope.types import BoolArray, DoubleArray, FloatArray, Footprints, Lo
 
 _SMALLEST, _LARGEST = 0.4, 8.0  # area above 20 % of the peak, times pi l^2 / 4
 _LONGEST = 2.0  # axis ratio
-_LEAST_ROUND = 0.62  # least correlation with a round spot
+_LEAST_ROUND = 0.7  # least correlation with a round spot
 _SPOT_SDS = np.linspace(0.12, 0.7, 16)  # of the spots that are tried, cell diameters
 _EDGE = 0.5  # distance of the centre from the border, cell diameters
 _NEAR = 1.4  # reach of a cell's pieces, cell diameters

@@ -95,13 +95,14 @@ def refit(
         moved, quality = aligner.run(store, lambda done: report("registering", done))
         clock.stop("registering")
         session = Session(store, config, elapsed_frames(movie.gap), clock)
-        if n_frames >= _FEWEST_FRAMES:
-            session.begin(live, live_ids)
-            session.run(report)
-        else:
-            session.notes["warning"] = f"{n_frames} frames are too few to find cells in"
-        report("finishing", 0.0)
-        return session.result(moved, quality, live_ids, first_new_id)
+        with session.survey.scratch:
+            if n_frames >= _FEWEST_FRAMES:
+                session.begin(live, live_ids)
+                session.run(report)
+            else:
+                session.notes["warning"] = f"{n_frames} frames are too few to find cells in"
+            report("finishing", 0.0)
+            return session.result(moved, quality, live_ids, first_new_id)
 
 
 def elapsed_frames(gap: IntArray) -> IntArray | None:
@@ -181,7 +182,8 @@ class Session:
 
     def seed(self, least: float) -> None:
         """Add the cells that stand out of the residual; their traces follow with `fit_traces`."""
-        seeds = find_seeds(self.survey, self.footprints, self.activity.C, self.diameter, least)
+        W = self.background.W
+        seeds = find_seeds(self.survey, self.footprints, self.activity.C, W, self.diameter, least)
         new = seeds.footprints
         columns = [self.footprints.column(k) for k in range(self.footprints.n)]
         columns += [new.column(k) for k in range(new.n)]
@@ -299,7 +301,6 @@ class Session:
         self.notes |= {"seconds": dict(self.clock.seconds), "decay_s": round(self.decay_s, 4)}
         g = np.zeros((n, 2), np.float32)
         g[:, 0] = math.exp(-1 / (fps * self.decay_s))
-        self.survey.scratch.close()
         shape = self.store.shape
         return RefitResult(
             footprints=self.footprints,

@@ -10,10 +10,12 @@ import numpy as np
 from streamscope.core.background import RingGeometry, bin_footprints, spread_up
 from streamscope.core.deconvolve import noise_sd
 from streamscope.core.kernels import seeds as kernels
+from streamscope.core.kernels import sums
 from streamscope.offline.project import rows_matrix
 from streamscope.offline.survey import Survey
 from streamscope.types import FloatArray, Footprints, IntArray
 
+_SUREST = 1.5
 _MOST_VALUES = 24_000_000  # of a band of the movie in memory
 
 
@@ -27,7 +29,12 @@ class Seeds:
 
 
 def find_seeds(
-    survey: Survey, footprints: Footprints, C: FloatArray, diameter_px: float, least: float
+    survey: Survey,
+    footprints: Footprints,
+    C: FloatArray,
+    W: FloatArray,
+    diameter_px: float,
+    least: float,
 ) -> Seeds:
     """Return the cells that stand out of the binned movie when the known ones are subtracted.
 
@@ -39,10 +46,12 @@ def find_seeds(
         Known cells.
     C : ndarray, shape (K, T), float32
         Their denoised traces.
+    W : ndarray, shape (P', n), float32
+        Ring weights: the background is taken off too, or texture that flickers with it looks like cells.
     diameter_px : float
         Cell diameter, px.
     least : float
-        No score under this counts, whatever the decoys say.
+        No score under this counts, whatever the decoys say; from 1.5 times this on every score does.
     """
     geometry = survey.geometry
     h, w = geometry.grid
@@ -57,8 +66,10 @@ def find_seeds(
         band = (max(core[0] - halo, 0), min(core[1] + halo, h))
         movie = survey.band(band[0] * w, band[1] * w)
         movie -= known @ DA[:, band[0] * w : band[1] * w]
+        sums.subtract_ring(W, geometry.neighbours, band[0] * w, band[1] * w, movie)
         found.append(_search(movie, w, core, band, diameter, least))
-    threshold = max(least, float(np.quantile(np.concatenate([f.decoys for f in found]), 0.95)))
+    decoys = float(np.quantile(np.concatenate([f.decoys for f in found]), 0.95))
+    threshold = min(max(least, decoys), _SUREST * least)
     seeds, score, shapes = (
         np.concatenate([getattr(f, name)[f.score >= threshold] for f in found])
         for name in ("seeds", "score", "shapes")

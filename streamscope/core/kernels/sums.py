@@ -49,6 +49,25 @@ def bin_words(
 
 
 @kernel
+def subtract_ring(W: FloatArray, neighbours: IntArray, first: int, last: int, x: FloatArray) -> None:
+    """Subtract the ring's prediction from block images x (n, last - first) of blocks first..last.
+
+    Neighbours outside that range count nothing.
+    """
+    low = np.empty(x.shape[1], np.float32)
+    for t in range(x.shape[0]):
+        for p in range(first, last):
+            total = np.float32(0.0)
+            for j in range(neighbours.shape[1]):
+                q = neighbours[p, j]
+                if first <= q < last:
+                    total += W[p, j] * x[t, q - first]
+            low[p - first] = total
+        for p in range(first, last):
+            x[t, p - first] -= low[p - first]
+
+
+@kernel
 def project_words(
     frames: NDArray[np.uint16],
     indptr: LongArray,
