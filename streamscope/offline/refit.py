@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from streamscope.offline.reshape import reshape
 from streamscope.offline.seeding import find_seeds
 from streamscope.offline.store import THREADS, FrameStore
 from streamscope.offline.survey import Survey
-from streamscope.offline.temporal import denoise, sharp_events
+from streamscope.offline.temporal import Indicator, denoise, sharp_events
 from streamscope.types import (
     DoubleArray,
     FloatArray,
@@ -134,7 +134,6 @@ class Session:
         self.notes: dict[str, Any] = {"gone": {}, "found": []}
         self.footprints = Footprints.from_columns(store.shape, [])
         self.ids = np.zeros(0, np.int64)  # -1: not known live
-        self._elapsed = elapsed
         step = max(2, round(self.diameter / 4))
         geometry = RingGeometry.make(store.shape, self.diameter, _RING_RADIUS, step)
         self.survey = Survey.of(store, geometry, config.fps)
@@ -142,8 +141,9 @@ class Session:
         self._prior = ring_mean_weights(mean_bins, geometry)
         self.background = Background(geometry, self._prior, mean, mean_bins)
         self._u = np.zeros((0, store.n_frames), np.float32)
-        self.decay_s = config.decay_s
-        self.activity = denoise(self._u, config.fps, self.decay_s)
+        least = config.deconvolve.min_event_sn
+        self.indicator = Indicator(config.fps, config.decay_s, least, elapsed)
+        self.activity = denoise(self._u, self.indicator)
         clock.stop("surveying")
 
     def begin(self, live: Footprints | None, live_ids: IdArray | None) -> None:
@@ -198,7 +198,7 @@ class Session:
 
     def _denoise(self) -> None:
         signed = demix(self._u, self.footprints, self.background)
-        self.activity = denoise(signed, self.config.fps, self.decay_s, self._elapsed)
+        self.activity = denoise(signed, self.indicator)
 
     def fit_ring(self) -> None:
         """Fit the ring to the binned movie without the components."""
@@ -227,8 +227,9 @@ class Session:
 
     def fit_decay(self) -> None:
         """Fit the decay of the indicator, and denoise with it."""
-        fps = self.config.fps
-        self.decay_s = estimate_decay_s(self.activity.C_raw, self.activity.sn, fps, self.config.decay_s)
+        a, config = self.activity, self.config
+        decay_s = estimate_decay_s(a.C_raw, a.sn, config.fps, config.decay_s)
+        self.indicator = replace(self.indicator, decay_s=decay_s)
         self._denoise()
 
     def fit_shapes(self) -> None:
@@ -287,10 +288,9 @@ class Session:
         self, shifts: FloatArray, quality: FloatArray, live_ids: IdArray | None, first_new_id: int | None
     ) -> RefitResult:
         """Return the record of the session."""
-        a, n, fps = self.activity, self.footprints.n, self.config.fps
-        span = round(self.decay_s * fps)
+        a, n = self.activity, self.footprints.n
         least = self.config.refit.min_peak_sn
-        reasons = accept.verdicts(self.footprints, a, span, self.diameter, least)
+        reasons = accept.verdicts(self.footprints, a, self.indicator.span, self.diameter, least)
         mean = self.survey.mean_image
         b0 = mean.copy()
         for k in range(n):
@@ -298,15 +298,15 @@ class Session:
             b0[pixels] -= weights * float(a.C[k].mean())
         picture = correlation_image(self.store, self.footprints, a.C, self.background)
         self.clock.stop("finishing")
-        self.notes |= {"seconds": dict(self.clock.seconds), "decay_s": round(self.decay_s, 4)}
+        self.notes |= {"seconds": dict(self.clock.seconds), "decay_s": round(self.indicator.decay_s, 4)}
         g = np.zeros((n, 2), np.float32)
-        g[:, 0] = math.exp(-1 / (fps * self.decay_s))
+        g[:, 0] = self.indicator.g
         shape = self.store.shape
         return RefitResult(
             footprints=self.footprints,
             ids=_numbered(self.ids, live_ids, first_new_id),
             C=a.C,
-            S=sharp_events(a, fps, self.decay_s, self._elapsed),
+            S=sharp_events(a, self.indicator),
             C_raw=a.C_raw,
             sn=a.sn,
             g=g,

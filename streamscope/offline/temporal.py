@@ -13,7 +13,6 @@ from streamscope.offline.store import THREADS
 from streamscope.types import FloatArray, IntArray
 
 _BASELINE_S = 45.0
-_MIN_EVENT_SN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +33,48 @@ class Activity:
         return np.asarray(self.C.max(1) / self.sn, np.float32)
 
 
-def denoise(signed: FloatArray, fps: float, decay_s: float, elapsed: IntArray | None = None) -> Activity:
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """What events look like."""
+
+    fps: float  # Hz
+    decay_s: float  # s
+    least_sn: float  # smallest event, noise units
+    elapsed: IntArray | None = None  # (T,) frame periods since the frame before; None: all 1
+
+    @property
+    def g(self) -> float:
+        """Return the decay per frame period."""
+        return math.exp(-1 / (self.fps * self.decay_s))
+
+    @property
+    def span(self) -> int:
+        """Return the decay in frames, at least 1."""
+        return max(1, round(self.decay_s * self.fps))
+
+
+def denoise(signed: FloatArray, indicator: Indicator) -> Activity:
     """Return baseline-free, denoised traces and events of signed traces (K, T) with a known decay."""
     cuts = np.linspace(0, len(signed), 2 * THREADS + 1).astype(int)
     with ThreadPoolExecutor(THREADS) as pool:
-        parts = list(pool.map(lambda a, b: _denoise(signed[a:b], fps, decay_s, elapsed), cuts[:-1], cuts[1:]))
+        parts = list(pool.map(lambda a, b: _denoise(signed[a:b], indicator), cuts[:-1], cuts[1:]))
     return Activity(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Activity)))
 
 
-def _denoise(signed: FloatArray, fps: float, decay_s: float, elapsed: IntArray | None) -> Activity:
+def _denoise(signed: FloatArray, indicator: Indicator) -> Activity:
     sn = dc.noise_sd(signed)
-    C_raw = signed - dc.mode_baseline(signed, max(20, round(_BASELINE_S * fps)))
-    g = math.exp(-1 / (fps * decay_s))
-    C, S = dc.deconvolve(C_raw, g, _MIN_EVENT_SN * sn.astype(np.float64), elapsed)
-    return Activity(C, S, C_raw, sn, event_contrast(C_raw, sn, round(decay_s * fps)))
+    C_raw = signed - dc.mode_baseline(signed, max(20, round(_BASELINE_S * indicator.fps)))
+    least = indicator.least_sn * sn.astype(np.float64)
+    C, S = dc.deconvolve(C_raw, indicator.g, least, indicator.elapsed)
+    return Activity(C, S, C_raw, sn, event_contrast(C_raw, sn, indicator.span))
 
 
-def sharp_events(activity: Activity, fps: float, decay_s: float, elapsed: IntArray | None) -> FloatArray:
+def sharp_events(activity: Activity, indicator: Indicator) -> FloatArray:
     """Return events (K, T) from the traces with their rise removed."""
-    rho = dc.rise_coefficient(fps)
-    least = _MIN_EVENT_SN * dc.rise_noise_factor(rho) * activity.sn.astype(np.float64)
-    sharp = dc.remove_rise(activity.C_raw, rho, elapsed)
-    return dc.deconvolve(sharp, math.exp(-1 / (fps * decay_s)), least, elapsed)[1]
+    rho = dc.rise_coefficient(indicator.fps)
+    least = indicator.least_sn * dc.rise_noise_factor(rho) * activity.sn.astype(np.float64)
+    sharp = dc.remove_rise(activity.C_raw, rho, indicator.elapsed)
+    return dc.deconvolve(sharp, indicator.g, least, indicator.elapsed)[1]
 
 
 def event_contrast(traces: FloatArray, sn: FloatArray, span: int) -> FloatArray:

@@ -87,3 +87,31 @@ def dense(footprints: Footprints) -> DoubleArray:
         pixels, weights = footprints.column(k)
         A[pixels, k] = weights
     return A
+
+
+def seed_score(Z: FloatArray, grid: tuple[int, int], noise: FloatArray) -> DoubleArray:
+    """Return, for each block of Z (P', T), peak over noise times the mean correlation with its neighbours."""
+    h, w = grid
+    u = Z.astype(np.float64)
+    u[u <= 2 * noise[:, None]] = 0
+    out = np.zeros(h * w)
+    for p in range(h * w):
+        y, x = divmod(p, w)
+        found = []
+        for yy, xx in ((y, x + 1), (y, x - 1), (y + 1, x), (y - 1, x)):
+            if 0 <= yy < h and 0 <= xx < w:
+                a, b = u[p] - u[p].mean(), u[yy * w + xx] - u[yy * w + xx].mean()
+                norm = np.sqrt((a @ a) * (b @ b))
+                found.append(a @ b / norm if norm > 0 else 0.0)
+        out[p] = max(Z[p].max(), 0) / noise[p] * max(sum(found), 0) / len(found)
+    return out
+
+
+def shapes(CY: DoubleArray, CC: DoubleArray, masks: DoubleArray, n_sweeps: int) -> DoubleArray:
+    """Return footprints (P, K) by coordinate descent on CY (P, K) and CC (K, K), 0 outside `masks`."""
+    A = masks.astype(np.float64)
+    for _ in range(n_sweeps):
+        for k in range(A.shape[1]):
+            rest = CY[:, k] - A @ CC[:, k] + A[:, k] * CC[k, k]
+            A[:, k] = np.where(masks[:, k] > 0, np.maximum(rest / CC[k, k], 0), 0)
+    return A

@@ -153,3 +153,10 @@ def test_noise_baseline_and_decay_are_recovered_from_a_simulation():
     assert np.abs(dc.mode_baseline(quiet.astype(np.float32), 400) - drift).mean() < 0.2
     assert 0.3 < dc.estimate_decay_s(y, dc.noise_sd(y), 20.0, 0.6) < 0.9
     assert dc.estimate_decay_s(np.zeros((0, 2000), np.float32), np.zeros(0, np.float32), 20.0, 0.6) == 0.6
+
+
+@pytest.mark.parametrize("guess_s", [0.3, 0.6, 1.2])
+def test_the_decay_is_found_from_any_reasonable_guess(guess_s):
+    rng = np.random.default_rng(9)
+    y, _, _ = simulate(rng, 10, 3000, g=np.exp(-1 / 12), rise=0.4, noise=0.1)
+    assert 0.5 < dc.estimate_decay_s(y, dc.noise_sd(y), 20.0, guess_s) < 0.7
