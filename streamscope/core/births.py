@@ -75,8 +75,10 @@ class Births:
         return births
 
     def _known_bad(self, candidate: Candidate) -> bool:
+        reach = self._diameter / 3
         return any(
-            math.hypot(candidate.y - bad.y, candidate.x - bad.x) < self._diameter / 3
+            abs(candidate.y - bad.y) < reach
+            and abs(candidate.x - bad.x) < reach
             and candidate.score < _RISEN * bad.score
             for bad, _ in self._rejected
         )

@@ -26,7 +26,7 @@ _LARGEST_GAUGE_SN = 2.0  # baseline correction of one block
 _CONFIRM_PEAK_SN = 8.0
 _CONFIRM_BORDER = 0.5  # least distance of the centre from the border, cell diameters
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
-_START_OVER_BLOCKS = (1, 2, 4, 8)
+_START_OVER_BLOCKS = (1, 2, 3, 4, 6, 8)
 
 
 class Learner:
