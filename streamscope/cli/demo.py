@@ -22,7 +22,7 @@ PICTURE = "demo.png"
 
 
 def demo(
-    speed: Annotated[str, typer.Option(help="Times real time, e.g. 1x, or max.")] = "1x",
+    speed: Annotated[str, typer.Option(help="Times real time, e.g. 1x, or max.")] = "1.5x",
     size: Annotated[
         int, typer.Option(min=LEAST_PX, max=MOST_PX, help="Width and height of the frames, px.")
     ] = SIZE_PX,
