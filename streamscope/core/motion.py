@@ -25,6 +25,7 @@ _REFRESH_FRAMES = 8  # the template's spectrum is renewed this often, once it is
 _CLIP_SD = 2.0
 _NEWTON_STEPS = 2
 _LARGEST_STEP_PX = 0.7
+_HALVE_FROM_PX = 200
 _LARGEST_DRIFT_PX = 0.03
 
 
@@ -49,6 +50,16 @@ class BandPass:
         box = (self._outer_box, self._outer_box)
         outer = cv2.blur(cv2.blur(image, box), box)
         return np.asarray(cv2.subtract(inner, outer), np.float32)
+
+
+def _coarse(image: FloatArray) -> FloatArray:
+    """Return an image at half size if it is large: the peak is only where Gauss-Newton starts from."""
+    h, w = image.shape
+    if min(h, w) < _HALVE_FROM_PX:
+        return image
+    return np.asarray(
+        cv2.resize(image[: h - h % 2, : w - w % 2], (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+    )
 
 
 def _window(shape: tuple[int, int]) -> FloatArray:
@@ -80,9 +91,8 @@ class Template:
         # content moves, and pull the estimate to zero.
         self.weight = self._window * level / (self.variance + 0.2 * level)
         self.clip = _CLIP_SD * np.sqrt(self.variance)
-        weighted = self.weight * self.mean
-        weighted -= weighted.mean()
-        self.spectrum = np.conj(scipy.fft.rfft2(weighted))
+        self.weighted = self.weight * self.mean
+        self.spectrum = np.conj(scipy.fft.rfft2(_coarse(self.weighted - self.weighted.mean())))
         self.energy = float((self.weight * self.mean * self.mean).sum()) + 1e-12
 
     def follow(self, moved: FloatArray, gain: float, rate: float) -> None:
@@ -103,18 +113,20 @@ class Matcher:
 
     def coarse(self, image: FloatArray, template: Template) -> tuple[float, float, bool]:
         """Return the shift at the correlation's peak, and whether the peak lies inside the window."""
-        product = scipy.fft.rfft2(image * self._window) * template.spectrum
-        correlation = scipy.fft.irfft2(product, s=image.shape, overwrite_x=True)
-        m = self.max_lag
+        small = _coarse(image * self._window)
+        factor = image.shape[0] // small.shape[0]
+        product = scipy.fft.rfft2(small) * template.spectrum
+        m = -(-self.max_lag // factor)
         lags = np.r_[-m : m + 1]
-        window = correlation[np.ix_(lags, lags)]
+        rows = scipy.fft.ifft(product, axis=0, overwrite_x=True)[lags]  # only these lags are looked at
+        window = scipy.fft.irfft(rows, n=small.shape[1], axis=1)[:, lags]
         iy, ix = divmod(int(window.argmax()), 2 * m + 1)
         inside = 0 < iy < 2 * m and 0 < ix < 2 * m
         if not inside:
-            return float(iy - m), float(ix - m), False
+            return float(factor * (iy - m)), float(factor * (ix - m)), False
         dy = _peak(window[iy - 1, ix], window[iy, ix], window[iy + 1, ix])
         dx = _peak(window[iy, ix - 1], window[iy, ix], window[iy, ix + 1])
-        return iy - m + dy, ix - m + dx, True
+        return factor * (iy - m + dy), factor * (ix - m + dx), True
 
     def refine(
         self, image: FloatArray, template: Template, dy: float, dx: float, steps: int = _NEWTON_STEPS
@@ -144,8 +156,7 @@ class Matcher:
         return dy, dx, self._agreement(template)
 
     def _gain_of(self, template: Template) -> float:
-        weighted = template.weight * template.mean
-        return max(float(np.vdot(weighted, self.moved)) / template.energy, 0.05)
+        return max(float(np.vdot(template.weighted, self.moved)) / template.energy, 0.05)
 
     def _agreement(self, template: Template) -> float:
         cross = self.gain * template.energy
@@ -253,6 +264,7 @@ class Motion:
             out |= {"mean": self._template.mean.copy(), "variance": self._template.variance.copy()}
             out |= {"spectrum": self._template.spectrum.copy(), "energy": self._template.energy}
             out |= {"weight": self._template.weight.copy(), "clip": self._template.clip.copy()}
+            out["weighted"] = self._template.weighted.copy()
         if self._anchor is not None:
             out["anchor"] = self._anchor.copy()
         return out
@@ -269,7 +281,7 @@ class Motion:
         self._qualities = np.array(state["qualities"])
         if "mean" in state:
             template = Template(np.array(state["mean"]))
-            for name in ("variance", "spectrum", "weight", "clip"):
+            for name in ("variance", "spectrum", "weight", "weighted", "clip"):
                 setattr(template, name, np.array(state[name]))
             template.energy = float(state["energy"])
             self._template = template

@@ -14,9 +14,9 @@ import cv2
 
 T = TypeVar("T")
 
-SWITCH_S = (
-    0.001  # how long a thread may hold the interpreter while another wants it; Python's default is 5 ms
-)
+# How long a thread may hold the interpreter while another wants it (Python's default is 5 ms). The pipeline gives
+# it up some thirty times a frame, at each kernel, and may wait this long for it each time.
+SWITCH_S = 0.0001
 
 
 async def in_thread(name: str, body: Callable[[], T]) -> T:
