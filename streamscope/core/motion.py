@@ -107,6 +107,7 @@ class Matcher:
         self.max_lag = int(min(math.ceil(max_shift_px), shape[0] // 3, shape[1] // 3))
         self.moved = np.zeros(shape, np.float32)
         self.gain = 1.0
+        self._cross = 0.0
         self._row = np.zeros(shape[1] + 3, np.float32)
         self._sums = np.zeros(6, np.float64)
         self._window = _window(shape)
@@ -156,12 +157,12 @@ class Matcher:
         return dy, dx, self._agreement(template)
 
     def _gain_of(self, template: Template) -> float:
-        return max(float(np.vdot(template.weighted, self.moved)) / template.energy, 0.05)
+        self._cross = float(np.vdot(template.weighted, self.moved))
+        return max(self._cross / template.energy, 0.05)
 
     def _agreement(self, template: Template) -> float:
-        cross = self.gain * template.energy
         own = float(np.vdot(template.weight * self.moved, self.moved)) + 1e-12
-        return cross / math.sqrt(own * template.energy)
+        return self._cross / math.sqrt(own * template.energy)
 
 
 def _peak(left: float, middle: float, right: float) -> float:
@@ -226,7 +227,8 @@ class Motion:
             return True
         middle = float(np.median(known))
         spread = 1.4826 * float(np.median(np.abs(known - middle)))
-        return quality > min(middle - 8 * spread - 0.02, 0.6 * middle)
+        # Bright events lower the agreement of a good frame to about half; a frame of something else has none.
+        return quality > min(middle - 8 * spread - 0.02, 0.4 * middle)
 
     def _learn(self, quality: float) -> None:
         self._qualities[self._n_qualities % len(self._qualities)] = quality

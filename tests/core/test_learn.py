@@ -1,0 +1,180 @@
+"""The learner and inference together, on small movies whose cells are known."""
+
+import numpy as np
+import pytest
+
+from streamscope.config import EngineConfig
+from streamscope.core.background import SparseRows
+from streamscope.core.epoch import CONFIRMED, Epoch
+from streamscope.core.infer import Infer
+from streamscope.core.learn import Learner
+from streamscope.types import ComponentEvent, FloatArray, Footprints, Frame
+
+SHAPE = (80, 88)
+CELLS = [(24.0, 26.0), (24.0, 33.0), (52.0, 40.0), (58.0, 70.0)]
+CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.5)
+
+
+class Movie:
+    """Blinking cells on tissue, with the truth."""
+
+    def __init__(self, n_frames: int, seed: int = 0, cells=CELLS, drift_px: float = 0.0) -> None:
+        rng = np.random.default_rng(seed)
+        rows, cols = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]].astype(np.float32)
+        texture = rng.normal(size=SHAPE)
+        self.C = np.zeros((len(cells), n_frames))
+        for c in self.C:
+            c[rng.integers(20, n_frames, n_frames // 60)] = rng.uniform(40, 80, n_frames // 60)
+            for t in range(1, n_frames):
+                c[t] += np.exp(-1 / (20 * 0.5)) * c[t - 1]
+        self.footprints = [np.exp(-((rows - y) ** 2 + (cols - x) ** 2) / (2 * 2.0**2)) for y, x in cells]
+        wave = np.sin(np.arange(n_frames) / 31)
+        spatial = np.exp(-((rows - 40) ** 2 + (cols - 44) ** 2) / 2000)
+        self.frames = np.empty((n_frames, *SHAPE), np.uint8)
+        for t in range(n_frames):
+            image = 90 + 6 * texture + 8 * wave[t] * spatial
+            image += sum(c[t] * a for c, a in zip(self.C, self.footprints, strict=True))
+            self.frames[t] = np.clip(image + rng.normal(0, 4, SHAPE), 0, 255)
+
+
+def run(movie, config=CONFIG):
+    """Return the results of all frames and the epochs, adopted a fixed lag after their last frame."""
+    infer, learner = Infer(config, SHAPE), Learner(config, SHAPE)
+    aligned, waiting, results, epochs = np.zeros(SHAPE, np.float32), {}, [], []
+    for index, image in enumerate(movie.frames):
+        if index in waiting:
+            infer.adopt(waiting.pop(index))
+        results.append(infer(Frame(index, image, 0), aligned))
+        epoch = learner.consume(aligned, results[-1])
+        if epoch is not None:
+            waiting[index + learner.lag_frames] = epoch
+            epochs.append(epoch)
+    return results, epochs, infer
+
+
+@pytest.fixture(scope="module")
+def session():
+    movie = Movie(600)
+    return movie, *run(movie)
+
+
+def position_of(epoch, footprint):
+    """Return the position of the component most like a true footprint, and the cosine."""
+    dense = epoch.footprints.dense().reshape(-1, epoch.n)
+    cosine = (footprint.ravel() @ dense) / (np.linalg.norm(footprint) * np.linalg.norm(dense, axis=0))
+    return int(cosine.argmax()), float(cosine.max())
+
+
+def test_every_cell_is_found_once_and_nothing_else_is_confirmed(session):
+    movie, _, epochs, _ = session
+    places = [position_of(epochs[-1], a) for a in movie.footprints]
+    assert len({k for k, _ in places}) == len(CELLS)
+    assert min(cosine for _, cosine in places) > 0.9
+    assert int((epochs[-1].status == CONFIRMED).sum()) == len(CELLS)
+
+
+def test_traces_follow_the_true_activity_once_a_cell_is_known(session):
+    movie, results, epochs, _ = session
+    for c, footprint in zip(movie.C, movie.footprints, strict=True):
+        k, _ = position_of(epochs[-1], footprint)
+        number = epochs[-1].ids[k]
+        found = [(r.index, float(r.c[r.ids == number][0])) for r in results[300:] if number in r.ids]
+        index, trace = np.array(found).T
+        assert np.corrcoef(trace, c[index.astype(int)])[0, 1] > 0.95
+
+
+def test_ids_are_never_reused_and_each_is_announced_by_a_birth(session):
+    _, results, epochs, _ = session
+    born = [e.id for epoch in epochs for e in epoch.events if e.kind == "born"]
+    assert len(born) == len(set(born))
+    assert {int(i) for r in results for i in r.ids} <= set(born)
+
+
+def test_results_are_finite_and_have_one_value_per_id(session):
+    _, results, _, _ = session
+    for r in results:
+        for values in (r.y, r.c, r.s, r.c_lag, r.s_lag):
+            assert values.shape == r.ids.shape
+            assert values.dtype == np.float32
+            assert np.isfinite(values).all()
+
+
+def test_tail_holds_the_frames_that_no_result_carried(session):
+    _, results, _, infer = session
+    tail = infer.tail()
+    assert tail.first_frame == len(results) - 2
+    assert tail.c_lag.shape == (2, len(results[-1].ids))
+    assert np.array_equal(tail.c_lag[-1], results[-1].c)
+
+
+def test_two_runs_give_the_same_bytes():
+    movie = Movie(250, seed=3)
+    first, _, _ = run(movie)
+    second, _, _ = run(movie)
+    assert first[-1].ids.size > 0
+    for a, b in zip(first, second, strict=True):
+        assert a.y.tobytes() == b.y.tobytes()
+        assert a.c_lag.tobytes() == b.c_lag.tobytes()
+
+
+def test_tissue_without_cells_gives_no_component():
+    movie = Movie(300, seed=5, cells=[])
+    _, epochs, _ = run(movie)
+    assert epochs[-1].n <= 1
+
+
+def test_badly_registered_frames_are_not_learned_from():
+    learner = Learner(CONFIG, SHAPE)
+    infer, movie = Infer(CONFIG, SHAPE), Movie(60, seed=6)
+    aligned = np.zeros(SHAPE, np.float32)
+    for index, image in enumerate(movie.frames):
+        black = index == 55
+        result = infer(Frame(index, np.zeros_like(image) if black else image, 0), aligned)
+        before = learner.model.mean.copy()
+        learner.consume(aligned, result)
+        assert result.shift.ok is not black
+        if black:
+            assert np.array_equal(learner.model.mean, before)
+
+
+def test_epoch_survives_its_journal_form_bit_for_bit(session):
+    _, _, epochs, _ = session
+    epoch = epochs[-1]
+    again = Epoch.from_arrays(epoch.arrays())
+    aligned_a, aligned_b = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32)
+    frame = Frame(0, Movie(1, seed=9).frames[0], 0)
+    one, two = Infer(CONFIG, SHAPE), Infer(CONFIG, SHAPE)
+    one.adopt(epoch)
+    two.adopt(again)
+    assert one(frame, aligned_a).y.tobytes() == two(frame, aligned_b).y.tobytes()
+
+
+def test_signed_traces_solve_the_folded_system():
+    """One cell, no ring: y is the least-squares amplitude over the cell's noise."""
+    footprint = np.zeros(SHAPE, np.float32)
+    footprint[30:35, 40:45] = 0.2  # unit norm
+    pixels = np.flatnonzero(footprint).astype(np.int32)
+    footprints = Footprints.from_columns(SHAPE, [(pixels, footprint.ravel()[pixels])])
+    none: FloatArray = np.zeros(0, np.float32)
+    epoch = Epoch(
+        number=1,
+        frame=0,
+        ids=np.array([7], np.uint32),
+        status=np.array([CONFIRMED], np.uint8),
+        born_at=np.zeros(1, np.int64),
+        snr=np.ones(1, np.float32),
+        footprints=footprints,
+        V=SparseRows(440, np.zeros(2, np.int64), np.zeros(0, np.int32), none),
+        step=4,
+        solve=np.ones((1, 1), np.float32),
+        b0=np.full(SHAPE, 50, np.float32),
+        sn=np.array([2.0], np.float32),
+        events=(ComponentEvent("born", 7, 0),),
+    )
+    infer = Infer(CONFIG, SHAPE)
+    infer.adopt(epoch)
+    image = np.full(SHAPE, 50, np.uint8)
+    image[30:35, 40:45] += 10
+    result = infer(Frame(0, image, 0), np.zeros(SHAPE, np.float32))
+    assert result.ids.tolist() == [7]
+    assert result.y[0] == pytest.approx(10 * 5 / 2)  # 25 px of 10 ADU on a unit-norm footprint of 0.2, sn 2
