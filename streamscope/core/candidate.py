@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from streamscope.core.deconvolve import noise_sd
-from streamscope.types import BoolArray, FloatArray
+from streamscope.types import BoolArray, FloatArray, LongArray
 
 _LEAST_ACTIVE = 3  # frames
 _LEAST_SPLIT_HALF = 0.55
@@ -94,11 +94,11 @@ def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Reject
     frames = np.flatnonzero(active)
     if len(frames) < _LEAST_ACTIVE:
         return Rejected("too short")
-    halves = [_weighted(flat, trace, frames[i::2], disc, rim) for i in (0, 1)]
+    halves = [_weighted(flat, trace, frames[i::2], disc.shape) for i in (0, 1)]
     split_half = _pearson(_blur(halves[0]), _blur(halves[1]), disc)
     if split_half < _LEAST_SPLIT_HALF:
         return Rejected("not reproducible")
-    whole = _weighted(flat, trace, frames, disc, rim)
+    whole = _weighted(flat, trace, frames, disc.shape)
     blob, sigma = _best_gaussian(_blur(whole), distance, image, diameter)
     if blob < _LEAST_BLOB:
         return Rejected("not a blob")
@@ -128,11 +128,9 @@ def _shape(flat: FloatArray, weight: FloatArray, disc: BoolArray, rim: BoolArray
     return np.asarray(np.maximum(image - pedestal, 0) * disc, np.float32)
 
 
-def _weighted(
-    flat: FloatArray, trace: FloatArray, frames: np.ndarray, disc: BoolArray, rim: BoolArray
-) -> FloatArray:
-    image = (trace[frames] @ flat[frames]).reshape(disc.shape)
-    return np.asarray(image, np.float32)
+def _weighted(flat: FloatArray, trace: FloatArray, frames: LongArray, shape: tuple[int, ...]) -> FloatArray:
+    """Return the mean image of some frames, weighted by the trace."""
+    return np.asarray((trace[frames] @ flat[frames]).reshape(shape), np.float32)
 
 
 def _blur(image: FloatArray) -> FloatArray:

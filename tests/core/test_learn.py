@@ -18,7 +18,7 @@ CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.5)
 class Movie:
     """Blinking cells on tissue, with the truth."""
 
-    def __init__(self, n_frames: int, seed: int = 0, cells=CELLS, drift_px: float = 0.0) -> None:
+    def __init__(self, n_frames: int, seed: int = 0, cells=CELLS) -> None:
         rng = np.random.default_rng(seed)
         rows, cols = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]].astype(np.float32)
         texture = rng.normal(size=SHAPE)
