@@ -48,7 +48,6 @@ class Births:
         self._waiting: list[Candidate] = []
         self._rejected: list[tuple[Candidate, int]] = []  # with the block in which it was
         self._block = 0
-        self.counts: dict[str, int] = {}
 
     def search(self, candidates: list[Candidate], model: Model, buffer: FrameBuffer) -> list[Birth]:
         """Return the cells among the candidates of a block; what lies too close to one of them waits a block."""
@@ -65,7 +64,6 @@ class Births:
                 continue
             outcome = self._try(candidate, model, buffer)
             if isinstance(outcome, Rejected):
-                self.counts[outcome.reason] = self.counts.get(outcome.reason, 0) + 1
                 if outcome.reason != "too short":
                     self._rejected.append((candidate, self._block))
             else:
