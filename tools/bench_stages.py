@@ -31,7 +31,7 @@ from streamscope.core.infer import Infer
 from streamscope.core.learn import Learner
 from streamscope.core.motion import Motion
 from streamscope.core.preprocess import Preprocess
-from streamscope.core.warmup import warm_up
+from streamscope.core.warmup import warm_up_infer, warm_up_learner
 from streamscope.types import FloatArray, Frame, FrameResult
 
 STAGES: dict[str, tuple[type, str]] = {
@@ -100,7 +100,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the movie")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
-    warm_up()
+    for warm_up in (warm_up_infer, warm_up_learner):
+        warm_up(lambda *_: None)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         path = simulated(options.size, options.fps, options.seconds, Path(name))
         measured = measure(np.load(path, mmap_mode="r"), options.fps)

@@ -11,42 +11,106 @@ from collections.abc import Callable
 import numpy as np
 
 from streamscope.config import BackgroundConfig, DetectConfig, EngineConfig
+from streamscope.core.background import SparseRows
+from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
-from streamscope.types import ByteArray, Frame
+from streamscope.types import ByteArray, FloatArray, Footprints, Frame, FrameResult, Shift
 
-_LIVE = ("warp", "sparse", "score", "shapes", "ring", "oasis")  # modules of kernels that a session uses
+_LEARNS = ("sparse", "score", "shapes", "ring", "oasis")  # modules of kernels that the learner uses
 _CELLS = ((20.0, 20.0), (20.0, 25.0), (40.0, 30.0), (44.0, 46.0))
 _N_FRAMES = 120
+_SHAPE = (64, 64)
+_CONFIG = EngineConfig(
+    cell_diameter_px=8,
+    fps=20,
+    decay_s=0.3,
+    detect=DetectConfig(block_s=1.0, buffer_s=2.0, threshold=4.0),
+    background=BackgroundConfig(n_frames=50),
+)
+
+Progress = Callable[[str, int, int], None]
 
 
-def warm_up(progress: Callable[[str, int, int], None] | None = None) -> None:
-    """Compile what a session needs; `progress` is told (what, done, total) after each step.
+def warm_up_infer(progress: Progress) -> None:
+    """Compile what the pipeline needs; `progress` is told (what, done, total) after each step.
 
     Raises
     ------
     StageError
         If the engine does not run on this machine.
     """
-    config = EngineConfig(
-        cell_diameter_px=8,
-        fps=20,
-        decay_s=0.3,
-        detect=DetectConfig(block_s=1.0, buffer_s=2.0, threshold=4.0),
-        background=BackgroundConfig(n_frames=50),
-    )
-    movie = _movie()
-    infer, learner = Infer(config, movie.shape[1:]), Learner(config, movie.shape[1:])
-    aligned = np.zeros(movie.shape[1:], np.float32)
-    for index, image in enumerate(movie):
-        result = infer(Frame(index, image, 0), aligned)
-        epoch = learner.consume(aligned, result)
-        if epoch is not None:
-            infer.adopt(epoch)
-        if progress:
-            progress("compiling", _compiled(), _total())
+    infer, aligned = Infer(_CONFIG, _SHAPE), np.zeros(_SHAPE, np.float32)
+    for index, image in enumerate(_movie()[:20]):
+        infer(Frame(index, image, 0), aligned)
+        if index in (5, 10):
+            infer.adopt(_epoch(index // 5))
+        progress("the way of a frame", index + 1, 20)
     infer.tail()
+
+
+def warm_up_learner(progress: Progress) -> None:
+    """Compile what the learner needs; `progress` is told (what, done, total) after each step.
+
+    Raises
+    ------
+    StageError
+        If the learner does not run on this machine.
+    """
+    learner = Learner(_CONFIG, _SHAPE)
+    for index, image in enumerate(_movie()):
+        learner.consume(image.astype(np.float32), _result(index))
+        counts = [n for name, n in signature_counts().items() if name.split(".")[-2] in _LEARNS]
+        progress("the learner", sum(map(bool, counts)), len(counts))
+
+
+def _epoch(n: int) -> Epoch:
+    """Return an epoch of `n` cells, with some background seen by each."""
+    height, width = _SHAPE
+    step = 4
+    n_bins = (height // step) * (width // step)
+    disc = np.add.outer(np.arange(6) * width, np.arange(6)).ravel()
+    columns = [
+        ((int(y) * width + int(x) + disc).astype(np.int32), np.full(len(disc), 1 / 6, np.float32))
+        for y, x in _CELLS[:n]
+    ]
+    bins = np.tile(np.arange(8, dtype=np.int32), n)
+    return Epoch(
+        number=n,
+        frame=0,
+        ids=np.arange(1, n + 1, dtype=np.uint32),
+        status=np.full(n, CONFIRMED, np.uint8),
+        born_at=np.zeros(n, np.int64),
+        snr=np.ones(n, np.float32),
+        footprints=Footprints.from_columns(_SHAPE, columns),
+        V=SparseRows(
+            n_bins, 8 * np.arange(n + 1, dtype=np.int64), bins, np.full(len(bins), 1 / 8, np.float32)
+        ),
+        step=step,
+        solve=np.eye(n, dtype=np.float32),
+        b0=np.full(_SHAPE, 80, np.float32),
+        sn=np.ones(n, np.float32),
+    )
+
+
+def _result(index: int) -> FrameResult:
+    """Return what the pipeline would say of a frame that did not move, as far as the learner looks at it."""
+    nothing: FloatArray = np.zeros(0, np.float32)
+    return FrameResult(
+        index=index,
+        epoch=0,
+        t_capture_ns=0,
+        t_result_ns=0,
+        shift=Shift(),
+        ids=np.zeros(0, np.uint32),
+        y=nothing,
+        c=nothing,
+        s=nothing,
+        c_lag=nothing,
+        s_lag=nothing,
+        lag=0,
+    )
 
 
 def _movie() -> ByteArray:
@@ -62,16 +126,3 @@ def _movie() -> ByteArray:
             image = image + activity * np.exp(-((rows - y) ** 2 + (cols - x) ** 2) / 8)
         movie[t] = np.clip(image + rng.normal(0, 2, (64, 64)), 0, 255)
     return movie
-
-
-def _compiled() -> int:
-    return sum(1 for name, count in _counts().items() if count)
-
-
-def _total() -> int:
-    return len(_counts())
-
-
-def _counts() -> dict[str, int]:
-    """Return the signatures of each kernel of a session."""
-    return {name: n for name, n in signature_counts().items() if name.split(".")[-2] in _LIVE}

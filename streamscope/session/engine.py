@@ -15,17 +15,26 @@ WarmProgress: TypeAlias = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How to infer, how to learn, and how to get ready for both."""
+    """How to infer, how to learn, how to get ready for both, and how to let go of what they hold."""
 
     infer: Callable[[EngineConfig, Shape], Infers]
     learner: Callable[[EngineConfig, Shape], Learns]
     warm_up: Callable[[WarmProgress], None]
+    close: Callable[[], None]
 
 
 def real_engine() -> Engine:
-    """Return the engine of `streamscope.core`; imported here because it takes a second."""
-    from streamscope.core.infer import Infer
-    from streamscope.core.learn import Learner
-    from streamscope.core.warmup import warm_up
+    """Return the engine of `streamscope.core`, its learner in a process of its own.
 
-    return Engine(Infer, Learner, warm_up)
+    Imported here because it takes a second.
+    """
+    from streamscope.core.infer import Infer
+    from streamscope.core.warmup import warm_up_infer
+    from streamscope.session.learner_process import LearnerProcess
+
+    process = LearnerProcess()
+
+    def warm_up(progress: WarmProgress) -> None:
+        process.warm_up(progress, lambda: warm_up_infer(progress))
+
+    return Engine(Infer, process.learner, warm_up, process.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from streamscope.session.plan import SessionPlan
 from streamscope.session.publishing import Publishing
 from streamscope.session.queue import BoundedQueue, NeverWait
 from streamscope.session.registry import play
-from streamscope.session.threads import in_thread, quiet_interpreter
+from streamscope.session.threads import give_way, in_thread, quiet_interpreter
 from streamscope.session.writing import Writer
 from streamscope.types import Frame, Health
 from streamscope.wire.publisher import Publisher
@@ -99,8 +100,8 @@ class LivePart:
             lanes = {
                 "driver": self._drive(source_ended),
                 "pipeline": in_thread("pipeline", self._pipeline.run),
-                "learner": in_thread("learner", self._learning.run),
-                "writer": in_thread("writer", self._writer.run),
+                "learner": in_thread("learner", partial(_giving_way, self._learning.run)),
+                "writer": in_thread("writer", partial(_giving_way, self._writer.run)),
                 "publishing": self._publishing.run(self._outlet),
             }
             tasks = [group.create_task(self._watched(name, body), name=name) for name, body in lanes.items()]
@@ -127,3 +128,8 @@ class LivePart:
             self._outlet.cancel()
         if name == "writer":
             self._records.cancel()
+
+
+def _giving_way(body: Callable[[], None]) -> None:
+    give_way()
+    body()

@@ -113,6 +113,7 @@ class Session:
                 status.cancel()
         finally:
             self._publisher.close()
+            self._engine.close()
         if isinstance(ended, Exception):
             raise ended
         return ended
@@ -158,7 +159,10 @@ class Session:
         live = LivePart(self._plan, self._publisher, self._meter, self._engine, folder.journal)
         self._live = live
         self._machine.send(Event.START)
-        await live.run(group, partial(self._machine.send, Event.END))
+        try:
+            await live.run(group, partial(self._machine.send, Event.END))
+        finally:
+            await in_thread("end of learning", self._engine.close)
         if live.failure is not None:
             self._machine.send(Event.ERROR)
             await self._salvage(folder, *live.failure)

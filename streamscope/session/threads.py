@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +19,9 @@ T = TypeVar("T")
 # How long a thread may hold the interpreter while another wants it (Python's default is 5 ms). The pipeline gives
 # it up some thirty times a frame, at each kernel, and may wait this long for it each time.
 SWITCH_S = 0.0001
+
+NICENESS = 10  # of what may wait: a tenth of the share of the pipeline where both want the same core
+_BELOW_NORMAL = -1  # Windows' THREAD_PRIORITY_BELOW_NORMAL
 
 
 async def in_thread(name: str, body: Callable[[], T]) -> T:
@@ -44,6 +49,15 @@ def _fail(done: asyncio.Future[T], error: BaseException) -> None:
 def _succeed(done: asyncio.Future[T], value: T) -> None:
     if not done.cancelled():
         done.set_result(value)
+
+
+def give_way() -> None:
+    """Let the pipeline go first where it and the calling thread want the same core. No effect on macOS."""
+    if sys.platform == "win32":
+        kernel32 = ctypes.windll.kernel32
+        kernel32.SetThreadPriority(kernel32.GetCurrentThread(), _BELOW_NORMAL)
+    elif sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 @contextmanager

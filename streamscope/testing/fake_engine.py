@@ -122,4 +122,4 @@ def fake_engine(
     warm_up: Callable[[WarmProgress], None] = ready,
 ) -> Engine:
     """Return an engine of these parts."""
-    return Engine(infer, learner, warm_up)
+    return Engine(infer, learner, warm_up, lambda: None)

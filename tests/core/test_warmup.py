@@ -6,7 +6,7 @@ from streamscope.config import EngineConfig
 from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
-from streamscope.core.warmup import warm_up
+from streamscope.core.warmup import warm_up_infer, warm_up_learner
 from streamscope.types import Frame
 
 
@@ -26,7 +26,8 @@ def blinking(n_frames, shape, cells, rng):
 
 def test_no_kernel_gains_a_signature_after_the_warm_up():
     said = []
-    warm_up(lambda what, done, total: said.append((what, done, total)))
+    for warm_up in (warm_up_infer, warm_up_learner):
+        warm_up(lambda what, done, total: said.append((what, done, total)))
     before = signature_counts()
     rng = np.random.default_rng(1)
     movie = blinking(200, (72, 90), [(30, 30), (30, 36), (50, 60)], rng)

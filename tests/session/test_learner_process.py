@@ -1,0 +1,105 @@
+"""The learner in its own process learns what it would learn in ours, and its failures are told."""
+
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
+import pytest
+
+from streamscope.config import BackgroundConfig, DetectConfig, EngineConfig
+from streamscope.core.infer import Infer
+from streamscope.core.learn import Learner
+from streamscope.errors import StageError
+from streamscope.session.learner_process import LearnerProcess
+from streamscope.types import Frame
+
+SHAPE = (56, 64)
+CONFIG = EngineConfig(
+    cell_diameter_px=8,
+    fps=20,
+    decay_s=0.3,
+    detect=DetectConfig(block_s=1.0, buffer_s=2.0, threshold=4.0),
+    background=BackgroundConfig(n_frames=50),
+)
+
+
+@pytest.fixture
+def process():
+    process = LearnerProcess()
+    yield process
+    process.close()
+
+
+def frames():
+    rng = np.random.default_rng(3)
+    rows, cols = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    tissue = 80 + 6 * rng.normal(size=SHAPE)
+    for t in range(60):
+        image = tissue + rng.normal(0, 2, SHAPE)
+        for k, (y, x) in enumerate([(20, 20), (34, 44)]):
+            image += 50 * np.exp(-((t + 9 * k) % 23) / 6) * np.exp(-((rows - y) ** 2 + (cols - x) ** 2) / 8)
+        yield Frame(t, np.clip(image, 0, 255).astype(np.uint8), 0)
+
+
+def a_frame():
+    aligned = np.zeros(SHAPE, np.float32)
+    return aligned, Infer(CONFIG, SHAPE)(next(frames()), aligned)
+
+
+def test_it_learns_the_same_as_a_learner_in_this_process(process):
+    here, there = Learner(CONFIG, SHAPE), process.learner(CONFIG, SHAPE)
+    assert there.lag_frames == here.lag_frames
+    infer, aligned = Infer(CONFIG, SHAPE), np.zeros(SHAPE, np.float32)
+    epochs = 0
+    for frame in frames():
+        result = infer(frame, aligned)
+        ours, theirs = here.consume(aligned, result), there.consume(aligned, result)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            epochs += 1
+            assert theirs.events == ours.events
+            mine, other = ours.arrays(), theirs.arrays()
+            for name, array in mine.items():
+                assert array.tobytes() == other[name].tobytes(), name
+            assert theirs.footprints.pixels.flags.writeable  # a read-only array would compile kernels anew
+            infer.adopt(theirs)
+    assert epochs == 3
+    assert ours.n == 2
+
+
+def test_a_failure_over_there_is_told_here_with_its_traceback(process):
+    learner = process.learner(CONFIG, SHAPE)
+    aligned, result = a_frame()
+    with pytest.raises(StageError, match="AttributeError: 'NoneType'") as failed:
+        learner.consume(aligned, None)
+    assert "in consume" in "".join(failed.value.__notes__)
+    assert learner.consume(aligned, result) is None  # and it goes on
+
+
+def test_a_process_that_was_killed_is_told_in_one_sentence(process):
+    learner = process.learner(CONFIG, SHAPE)
+    aligned, result = a_frame()
+    process._process.kill()
+    with pytest.raises(StageError, match=r"the learner's process ended with exit code -?\d+, expected to run"):
+        learner.consume(aligned, result)
+    process.close()
+    with pytest.raises(StageError, match="after its end"):
+        learner.consume(aligned, result)
+
+
+def test_closing_gives_the_shared_memory_back_and_ends_the_process(process):
+    learner = process.learner(CONFIG, SHAPE)
+    name, child = learner._memory.name, process._process
+    process.close()
+    process.close()
+    assert child.returncode == 0
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(name)
+
+
+def test_it_compiles_while_this_process_does_something_else(process):
+    said, order = [], []
+    process.warm_up(lambda *progress: said.append(progress), lambda: order.append(len(said)))
+    assert order == [0]
+    what, done, total = said[-1]
+    assert what == "the learner"
+    assert 0 < done <= total
