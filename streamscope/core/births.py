@@ -15,7 +15,7 @@ from streamscope.core.detect import Candidate
 from streamscope.core.kernels import ring, sparse
 from streamscope.core.merge import agreement
 from streamscope.core.model import Column, Model, centre_of, unit
-from streamscope.types import FloatArray, LongArray
+from streamscope.types import DoubleArray, FloatArray, LongArray
 
 _BOX_DIAMETERS = 1.75  # half side of the box that is fitted
 _NEAR_DIAMETERS = 3.5  # components that can reach into the box
@@ -46,13 +46,14 @@ class Births:
         self._diameter = config.cell_diameter_px
         self._most = config.detect.max_births_per_block
         self._waiting: list[Candidate] = []
-        self._rejected: list[tuple[Candidate, int]] = []  # with the block in which it was
+        self._rejected: DoubleArray = np.zeros((0, 4))  # y, x, score, and the block in which it was
         self._block = 0
+        self._scratch: FloatArray = np.empty(0, np.float32)
 
     def search(self, candidates: list[Candidate], model: Model, buffer: FrameBuffer) -> list[Birth]:
         """Return the cells among the candidates of a block; what lies too close to one of them waits a block."""
         self._block += 1
-        self._rejected = [r for r in self._rejected if self._block - r[1] <= _FORGET_BLOCKS]
+        self._rejected = self._rejected[self._block - self._rejected[:, 3] <= _FORGET_BLOCKS]
         candidates, self._waiting = self._waiting + candidates, []
         births: list[Birth] = []
         places: list[tuple[float, float]] = []
@@ -65,7 +66,8 @@ class Births:
             outcome = self._try(candidate, model, buffer)
             if isinstance(outcome, Rejected):
                 if outcome.reason != "too short":
-                    self._rejected.append((candidate, self._block))
+                    row = (candidate.y, candidate.x, candidate.score, self._block)
+                    self._rejected = np.vstack([self._rejected, row])
             else:
                 births.append(outcome)
                 places.append((candidate.y, candidate.x))
@@ -73,13 +75,9 @@ class Births:
         return births
 
     def _known_bad(self, candidate: Candidate) -> bool:
-        reach = self._diameter / 3
-        return any(
-            abs(candidate.y - bad.y) < reach
-            and abs(candidate.x - bad.x) < reach
-            and candidate.score < _RISEN * bad.score
-            for bad, _ in self._rejected
-        )
+        y, x, score, _ = self._rejected.T
+        near = np.maximum(np.abs(y - candidate.y), np.abs(x - candidate.x)) < self._diameter / 3
+        return bool((near & (candidate.score < _RISEN * score)).any())
 
     def _close(self, candidate: Candidate, places: list[tuple[float, float]]) -> bool:
         reach = _APART_DIAMETERS * self._diameter
@@ -92,8 +90,8 @@ class Births:
         bottom, right = min(h, round(candidate.y) + half + 1), min(w, round(candidate.x) + half + 1)
         slots = buffer.order()
         apart = np.hypot(*(model.centres - (candidate.y, candidate.x)).T)
-        near = [int(k) for k in np.flatnonzero(apart < _NEAR_DIAMETERS * self._diameter)]
-        movie = _residual(model, buffer, slots, near, (top, left, bottom, right))
+        near = np.flatnonzero(apart < _NEAR_DIAMETERS * self._diameter)
+        movie = self._residual(model, buffer, slots, near, (top, left, bottom, right))
         fit = examine(movie, candidate.y - top, candidate.x - left, self._diameter)
         if isinstance(fit, Rejected):
             return fit
@@ -114,7 +112,7 @@ class Births:
         model: Model,
         buffer: FrameBuffer,
         slots: LongArray,
-        near: list[int],
+        near: LongArray,
     ) -> str:
         """Return why a fit is not a new cell but part of a known one, or nothing."""
         dense = np.zeros(model.shape[0] * model.shape[1], np.float32)
@@ -137,39 +135,43 @@ class Births:
                     return "satellite"
         return ""
 
+    def _residual(
+        self,
+        model: Model,
+        buffer: FrameBuffer,
+        slots: LongArray,
+        near: LongArray,
+        box: tuple[int, int, int, int],
+    ) -> FloatArray:
+        """Return what the model does not explain in a box (top, left, bottom, right) of the buffered frames.
 
-def _residual(
-    model: Model, buffer: FrameBuffer, slots: LongArray, near: list[int], box: tuple[int, int, int, int]
-) -> FloatArray:
-    """Return what the model does not explain in a box (top, left, bottom, right) of the buffered frames."""
-    top, left, bottom, right = box
-    geometry = model.geometry
-    first, background = _local_background(model, buffer, slots, box)
-    movie = np.empty((len(slots), bottom - top, right - left), np.float32)
-    sparse.box_residual(
-        buffer.frames,
-        buffer.rects,
-        buffer.scale,
-        model.b0,
-        background,
-        *first,
-        geometry.grid,
-        geometry.step,
-        slots,
-        top,
-        left,
-        movie,
-    )
-    if near:
-        patch = np.zeros((len(near), bottom - top, right - left), np.float32)
-        for i, k in enumerate(near):
-            pixels, weights = model.columns[k]
-            rows, cols = pixels // model.shape[1] - top, pixels % model.shape[1] - left
-            inside = (rows >= 0) & (rows < patch.shape[1]) & (cols >= 0) & (cols < patch.shape[2])
-            patch[i, rows[inside], cols[inside]] = weights[inside]
-        flat = movie.reshape(len(slots), -1)
-        flat -= buffer.c[slots][:, near] @ patch.reshape(len(near), -1)
-    return movie
+        Good until the next call: it lies in memory that is used again.
+        """
+        top, left, bottom, right = box
+        shape = (len(slots), bottom - top, right - left)
+        if self._scratch.size < math.prod(shape):
+            self._scratch = np.empty(math.prod(shape), np.float32)
+        movie = self._scratch[: math.prod(shape)].reshape(shape)
+        geometry, A = model.geometry, model.footprints
+        first, background = _local_background(model, buffer, slots, box)
+        sparse.box_residual(
+            buffer.frames,
+            buffer.rects,
+            buffer.scale,
+            model.b0,
+            background,
+            *first,
+            geometry.grid,
+            geometry.step,
+            slots,
+            top,
+            left,
+            movie,
+        )
+        sparse.subtract_from_box(
+            A.indptr, A.pixels, A.weights, near, buffer.c, slots, model.shape[1], top, left, movie
+        )
+        return movie
 
 
 def _local_background(

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import label
 
-from streamscope.core.deconvolve import noise_sd
-from streamscope.types import BoolArray, FloatArray, LongArray
+from streamscope.core.deconvolve import median, noise_sd
+from streamscope.types import BoolArray, DoubleArray, FloatArray, LongArray
 
 _LEAST_ACTIVE = 3  # frames
 _LEAST_SPLIT_HALF = 0.55
@@ -22,6 +22,7 @@ _LEAST_BLOB = 0.72
 _SIGMA_RANGE = (0.19, 0.72)  # of the best Gaussian, cell diameters
 _LEAST_PEAK_SN = 4.0
 _DISC = 0.95  # radius of the fit, cell diameters
+_THIRDS = np.full(3, 1 / 3, np.float32)
 _CUT = 0.05  # of the peak, at the rim of a footprint
 
 
@@ -72,8 +73,7 @@ def examine(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rej
 
 def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rejected:
     n, h, w = movie.shape
-    rows, cols = np.mgrid[0:h, 0:w]
-    distance = np.hypot(rows - y, cols - x).astype(np.float32)
+    distance = np.sqrt(_squared_distance((h, w), y, x)).astype(np.float32)
     disc = distance <= _DISC * diameter
     rim = (distance > 1.15 * diameter) & (distance <= 1.6 * diameter)
     flat = movie.reshape(n, h * w)
@@ -99,12 +99,12 @@ def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Reject
     if split_half < _LEAST_SPLIT_HALF:
         return Rejected("not reproducible")
     whole = _weighted(flat, trace, frames, disc.shape)
-    blob, sigma = _best_gaussian(_blur(whole), distance, image, diameter)
+    blob, sigma = _best_gaussian(_blur(whole), image, diameter)
     if blob < _LEAST_BLOB:
         return Rejected("not a blob")
     if not _SIGMA_RANGE[0] * diameter <= sigma <= _SIGMA_RANGE[1] * diameter:
         return Rejected("wrong size")
-    peak = float(np.sort(trace)[-_LEAST_ACTIVE:].mean() / noise_sd(trace))
+    peak = float(np.partition(trace, -_LEAST_ACTIVE)[-_LEAST_ACTIVE:].mean() / noise_sd(trace))
     if peak < _LEAST_PEAK_SN:
         return Rejected("weak")
     final = trim(image, np.unravel_index(int(np.argmax(_blur(image) * disc)), image.shape))
@@ -112,11 +112,11 @@ def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Reject
 
 
 def _above_baseline(trace: FloatArray) -> FloatArray:
-    return np.asarray(trace - np.median(trace), np.float32)
+    return np.asarray(trace - np.float32(median(trace)), np.float32)
 
 
 def _active(trace: FloatArray) -> BoolArray:
-    smooth = np.convolve(trace, np.ones(3, np.float32) / 3, mode="same")
+    smooth = np.convolve(trace, _THIRDS, mode="same")
     level = max(3.0 * float(noise_sd(trace)) / np.sqrt(3), 0.35 * float(smooth.max()))
     return np.asarray(smooth > level)
 
@@ -124,7 +124,7 @@ def _active(trace: FloatArray) -> BoolArray:
 def _shape(flat: FloatArray, weight: FloatArray, disc: BoolArray, rim: BoolArray) -> FloatArray:
     """Return the non-negative footprint that goes with a trace, less the level of its surroundings."""
     image = (weight @ flat).reshape(disc.shape)
-    pedestal = float(np.median(image[rim])) if rim.any() else 0.0
+    pedestal = median(image[rim]) if rim.any() else 0.0
     return np.asarray(np.maximum(image - pedestal, 0) * disc, np.float32)
 
 
@@ -142,26 +142,30 @@ def _pearson(a: FloatArray, b: FloatArray, where: BoolArray) -> float:
     return float((u @ v) / (np.linalg.norm(u) * np.linalg.norm(v) + 1e-12))
 
 
-def _best_gaussian(
-    shape: FloatArray, distance: FloatArray, image: FloatArray, diameter: float
-) -> tuple[float, float]:
+def _best_gaussian(shape: FloatArray, image: FloatArray, diameter: float) -> tuple[float, float]:
     """Return the best correlation with a round Gaussian about the centroid, and its sigma, px."""
-    cy, cx = _centroid(image)
-    rows, cols = np.mgrid[0 : shape.shape[0], 0 : shape.shape[1]]
-    r2 = (rows - cy) ** 2 + (cols - cx) ** 2
+    r2 = _squared_distance(shape.shape, *_centroid(image))
     where = r2 <= (_DISC * diameter) ** 2
-    best = (-1.0, 0.0)
-    for relative in np.geomspace(0.15, 0.95, 12):
-        gauss = np.exp(-0.5 * r2 / (relative * diameter) ** 2).astype(np.float32)
-        best = max(best, (_pearson(shape, gauss, where), float(relative * diameter)))
-    return best
+    sigmas = diameter * np.geomspace(0.15, 0.95, 12)
+    gauss = np.exp(-0.5 * r2[where] / sigmas[:, None] ** 2)
+    gauss -= gauss.mean(1, keepdims=True)
+    values = shape[where] - shape[where].mean()
+    norms = np.sqrt((gauss * gauss).sum(1)) * np.linalg.norm(values) + 1e-12
+    agreement = gauss @ values / norms
+    best = int(agreement.argmax())
+    return float(agreement[best]), float(sigmas[best])
+
+
+def _squared_distance(shape: tuple[int, ...], y: float, x: float) -> DoubleArray:
+    """Return the squared distance of each pixel from (y, x), px^2."""
+    return np.asarray(np.add.outer((np.arange(shape[0]) - y) ** 2, (np.arange(shape[1]) - x) ** 2))
 
 
 def _centroid(image: FloatArray) -> tuple[float, float]:
     strong = np.where(image > 0.3 * image.max(), image, 0)
     total = float(strong.sum()) + 1e-12
-    rows, cols = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
-    return float((strong * rows).sum()) / total, float((strong * cols).sum()) / total
+    rows, cols = strong.sum(1, dtype=np.float64), strong.sum(0, dtype=np.float64)
+    return float(rows @ np.arange(len(rows))) / total, float(cols @ np.arange(len(cols))) / total
 
 
 def trim(image: FloatArray, seed: tuple[int, int] | tuple[np.intp, ...]) -> FloatArray:

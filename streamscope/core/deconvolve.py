@@ -291,8 +291,17 @@ def noise_sd(y: FloatArray) -> FloatArray:
     if y.shape[-1] < 3:
         return np.full(y.shape[:-1], 1e-6, np.float32)
     second = np.abs(y[..., 2:] - 2 * y[..., 1:-1] + y[..., :-2])
-    sd = 1.4826 / math.sqrt(6) * np.median(second, axis=-1)
+    middle = median(second) if second.ndim == 1 else np.median(second, axis=-1)
+    sd = 1.4826 / math.sqrt(6) * middle
     return np.asarray(np.maximum(sd, 1e-6), np.float32)
+
+
+def median(values: FloatArray) -> float:
+    """Return the median of a vector (n,), n > 0: `np.median` without its overhead of twenty times the work."""
+    half = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, half)[half])
+    return float(np.partition(values, (half - 1, half))[half - 1 : half + 1].mean())
 
 
 def mode_baseline(y: FloatArray, window: int, fraction: float = 0.35) -> FloatArray:

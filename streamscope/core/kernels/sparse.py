@@ -124,6 +124,32 @@ def box_residual(
 
 
 @kernel
+def subtract_from_box(indptr, pixels, weights, which, c, slots, width, top, left, out):
+    """Subtract the components `which` with activity `c` (N, K) from a box `out` (n, h, w) of frames `slots`.
+
+    Columns of `indptr`, `pixels`, `weights` are the footprints; `width` is that of the frames and (top, left)
+    the first pixel of the box.
+    """
+    n, h, w = out.shape
+    flat = out.reshape(n, h * w)
+    for k in which:
+        size = indptr[k + 1] - indptr[k]
+        at, weight = np.empty(size, np.int64), np.empty(size, np.float32)
+        m = 0
+        for i in range(indptr[k], indptr[k + 1]):
+            y, x = pixels[i] // width - top, pixels[i] % width - left
+            if 0 <= y < h and 0 <= x < w:
+                at[m], weight[m] = y * w + x, weights[i]
+                m += 1
+        for t in range(n):
+            activity = c[slots[t], k]
+            if activity != 0.0:
+                image = flat[t]
+                for i in range(m):
+                    image[at[i]] -= activity * weight[i]
+
+
+@kernel
 def follow_mean(aligned, y0, y1, x0, x1, rate, mean):
     """Move the running mean image by `rate` inside rows y0..y1 and columns x0..x1."""
     for y in range(y0, y1):
