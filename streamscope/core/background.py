@@ -35,6 +35,10 @@ class SparseRows:
         """Fill `out` (K,) with the product with a vector of blocks (P',)."""
         kernels.rows_dot(self.indptr, self.bins, self.values, x, out)
 
+    def dot_many(self, x: FloatArray, which: LongArray, out: FloatArray) -> None:
+        """Fill columns `which` of `out` (n, K) with the products of those rows with each row of `x` (n, P')."""
+        kernels.rows_dot_many(self.indptr, self.bins, self.values, which, x, out)
+
     def product(self, other: SparseRows) -> DoubleArray:
         """Return self times other transposed, (K, K2) float64."""
         out = np.zeros((len(self.indptr) - 1, len(other.indptr) - 1))

@@ -18,10 +18,11 @@ class FrameBuffer:
         self.size = n_slots
         self.frames = np.zeros((n_slots, *shape), np.uint16)
         self.rects = np.zeros((n_slots, 4), np.int64)
-        self.blocks = np.zeros((n_slots, *grid), np.float32)  # D y, with b0 outside the field
+        self.blocks = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # D y, with b0 outside the field
         self.rest = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # D (y - b0 - A c)
         self.index = np.full(n_slots, -1, np.int64)  # frame numbers
         self.u = np.zeros((n_slots, 0), np.float32)  # A'y, with b0 outside the field
+        self.seen = np.zeros((n_slots, 0), np.float32)  # V D y, the same
         self.y = np.zeros((n_slots, 0), np.float32)  # signed traces, ADU
         self.c = np.zeros((n_slots, 0), np.float32)  # activity, ADU
         self.scale = np.float32(1 / _SCALE)
@@ -40,6 +41,7 @@ class FrameBuffer:
         blocks: FloatArray,
         rest: FloatArray,
         u: FloatArray,
+        seen: FloatArray,
         y: FloatArray,
         c: FloatArray,
     ) -> None:
@@ -49,7 +51,7 @@ class FrameBuffer:
         self.rects[slot] = field
         self.blocks[slot], self.rest[slot] = blocks, rest
         self.index[slot] = frame
-        self.u[slot], self.y[slot], self.c[slot] = u, y, c
+        self.u[slot], self.seen[slot], self.y[slot], self.c[slot] = u, seen, y, c
         self.n_seen += 1
 
     def order(self, last: int | None = None) -> LongArray:
@@ -61,12 +63,13 @@ class FrameBuffer:
 
     def keep(self, positions: LongArray) -> None:
         """Keep only the traces of some components, in this order."""
-        self.u, self.y, self.c = (v[:, positions].copy() for v in (self.u, self.y, self.c))
+        traces = (self.u, self.seen, self.y, self.c)
+        self.u, self.seen, self.y, self.c = (v[:, positions].copy() for v in traces)
 
     def grow(self, n_components: int) -> None:
         """Make room for the traces of new components, 0 so far."""
         more = ((0, 0), (0, n_components - self.y.shape[1]))
-        self.u, self.y, self.c = (np.pad(v, more) for v in (self.u, self.y, self.c))
+        self.u, self.seen, self.y, self.c = (np.pad(v, more) for v in (self.u, self.seen, self.y, self.c))
 
     @property
     def flat(self) -> NDArray[np.uint16]:
@@ -134,10 +137,10 @@ class TraceWindow:
         self.y[slot], self.c[slot] = y, c
         self._n_seen += 1
 
-    def restart(self, y: FloatArray, c: FloatArray) -> None:
-        """Hold these frames' traces (n, K) and nothing else."""
+    def restart(self, y: FloatArray) -> None:
+        """Hold these frames' signed traces (n, K) and nothing else."""
         self.y[:] = np.nan
-        self.y[: len(y)], self.c[: len(c)] = y, c
+        self.y[: len(y)] = y
         self._n_seen = len(y)
 
     def newest(self, count: int) -> LongArray:

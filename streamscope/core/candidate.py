@@ -77,19 +77,20 @@ def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Reject
     disc = distance <= _DISC * diameter
     rim = (distance > 1.15 * diameter) & (distance <= 1.6 * diameter)
     flat = movie.reshape(n, h * w)
+    inner = flat[:, disc.ravel()]
     image = np.exp(-0.5 * (distance / (diameter / 4)) ** 2) * disc
     image /= np.linalg.norm(image)
-    trace = _above_baseline(flat @ image.ravel())
+    trace = _above_baseline(inner @ image[disc])
     for _ in range(3):
-        active = _active(trace)
-        if active.sum() < _LEAST_ACTIVE:
+        frames = np.flatnonzero(_active(trace))
+        if len(frames) < _LEAST_ACTIVE:
             return Rejected("too short")
-        image = _shape(flat, trace * active, disc, rim)
+        image = _shape(_weighted(flat, trace, frames, disc.shape), disc, rim)
         norm = float(np.linalg.norm(image))
         if norm <= 0:
             return Rejected("nothing there")
         image /= norm
-        trace = _above_baseline(flat @ image.ravel())
+        trace = _above_baseline(inner @ image[disc])
     active = _active(trace)
     frames = np.flatnonzero(active)
     if len(frames) < _LEAST_ACTIVE:
@@ -121,15 +122,14 @@ def _active(trace: FloatArray) -> BoolArray:
     return np.asarray(smooth > level)
 
 
-def _shape(flat: FloatArray, weight: FloatArray, disc: BoolArray, rim: BoolArray) -> FloatArray:
-    """Return the non-negative footprint that goes with a trace, less the level of its surroundings."""
-    image = (weight @ flat).reshape(disc.shape)
+def _shape(image: FloatArray, disc: BoolArray, rim: BoolArray) -> FloatArray:
+    """Return the non-negative footprint in a weighted sum of frames, less the level of its surroundings."""
     pedestal = median(image[rim]) if rim.any() else 0.0
     return np.asarray(np.maximum(image - pedestal, 0) * disc, np.float32)
 
 
 def _weighted(flat: FloatArray, trace: FloatArray, frames: LongArray, shape: tuple[int, ...]) -> FloatArray:
-    """Return the mean image of some frames, weighted by the trace."""
+    """Return the sum of some frames, weighted by the trace."""
     return np.asarray((trace[frames] @ flat[frames]).reshape(shape), np.float32)
 
 

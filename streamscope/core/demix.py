@@ -31,8 +31,8 @@ class Demix:
         self._step = step
         self.x = np.zeros(shape, np.float32)  # frame without static background
         self.blocks = np.zeros((-(-shape[0] // step), -(-shape[1] // step)), np.float32)  # D x
-
         self.u = np.zeros(0, np.float32)  # A'x
+        self.seen = np.zeros(0, np.float32)  # V D x, the background that each footprint sees
 
     def center(self, aligned: FloatArray, b0: FloatArray, shift: Shift) -> None:
         """Fill `x` and `blocks` from an aligned frame (H, W)."""
@@ -46,7 +46,7 @@ class Demix:
         ----------
         Friedrich, Giovannucci, Pnevmatikakis 2021, PLoS Comput Biol 17:e1008565 (projection of the ring).
         """
-        self.u, background = np.empty(footprints.n, np.float32), np.empty(footprints.n, np.float32)
+        self.u, self.seen = np.empty(footprints.n, np.float32), np.empty(footprints.n, np.float32)
         sparse.project(footprints.indptr, footprints.pixels, footprints.weights, self.x.reshape(-1), self.u)
-        V.dot(self.blocks.reshape(-1), background)
-        return inverse @ (self.u - background)
+        V.dot(self.blocks.reshape(-1), self.seen)
+        return inverse @ (self.u - self.seen)

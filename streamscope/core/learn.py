@@ -88,8 +88,9 @@ class Learner:
         if self._n_blocks:  # the first block is scored when it ends and b0 is known
             self._score(demix.x, rest, c, field)
         model.follow(aligned, field, c, 1.0 / min(self._n, self._config.frames(_MEAN_MEMORY_S)))
-        blocks = demix.blocks + memory.b0_blocks
-        memory.buffer.push(aligned, field, result.index, blocks, rest, demix.u + model.still, y, c)
+        blocks = demix.blocks.reshape(-1) + model.b0_blocks
+        u, seen = demix.u + model.still, demix.seen + model.still_seen
+        memory.buffer.push(aligned, field, result.index, blocks, rest, u, seen, y, c)
         memory.history.offer(result.index, blocks, c)
         memory.window.push(y, c)
 
@@ -117,7 +118,7 @@ class Learner:
         refreshed = self._refresh_ring()
         born = self._take_in(frame)
         if born or reshaped or refreshed:
-            self._rebuild(reshaped, born)
+            self._rebuild(reshaped, born, refreshed)
         self._merge(frame)
         self._confirm(slots, frame)
         events, self._events = tuple(self._events), []
@@ -128,7 +129,7 @@ class Learner:
         model, memory = self.model, self.memory
         memory.start_over()
         if self._n_blocks == 1:
-            model.W = ring_mean_weights(memory.b0_blocks, model.geometry)
+            model.W = ring_mean_weights(model.b0_blocks, model.geometry)
             model.rebuild()
         self._detector.restart()
         buffer, x = memory.buffer, self._demix.x
@@ -175,17 +176,13 @@ class Learner:
             )
         return len(found)
 
-    def _rebuild(self, reshaped: list[int], n_born: int) -> None:
+    def _rebuild(self, reshaped: list[int], n_born: int, refreshed: bool) -> None:
         """Bring model and memory in step after changes of footprints or ring."""
         model, memory = self.model, self.memory
         model.rebuild()
-        new = np.arange(model.n - n_born, model.n)
+        memory.renew(np.array(reshaped, np.int64), n_born, refreshed)
         if n_born:
-            memory.grow(n_born)
-        memory.project_again(np.r_[np.array(reshaped, np.int64), new])
-        memory.reproject()
-        if n_born:
-            memory.recall(new)
+            new = np.arange(model.n - n_born, model.n)
             self._shapes.observe(model, memory.buffer, memory.buffer.order(), new)
 
     def _merge(self, frame: int) -> None:
@@ -200,7 +197,7 @@ class Learner:
         self._shapes.keep(keep)
         self.memory.keep(keep)
         model.rebuild()
-        self.memory.reproject()
+        self.memory.renew()
 
     def _confirm(self, slots: LongArray, frame: int) -> None:
         """Keep the largest peaks, and confirm what showed a large one and is not cut by the border.

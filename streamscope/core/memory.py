@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.config import EngineConfig
-from streamscope.core.background import bin_down, fit_ring, ring_mean_weights
+from streamscope.core.background import fit_ring, ring_mean_weights
 from streamscope.core.buffer import CoarseHistory, FrameBuffer, TraceWindow
 from streamscope.core.deconvolve import OnlineOasis, deconvolve
 from streamscope.core.kernels import sparse
@@ -33,7 +33,6 @@ class Memory:
         self.history = CoarseHistory(config.background.n_frames, geometry.n_bins, stride)
         self.window = TraceWindow(config.frames(_WINDOW_S))
         self.oasis = OnlineOasis(config.g, 0, LEAST_EVENT_SN)
-        self.b0_blocks = np.zeros(geometry.grid, np.float32)
 
     def activity(self, y: FloatArray, elapsed: int) -> FloatArray:
         """Return the events' part of this frame's signed traces, (K,), ADU."""
@@ -47,32 +46,28 @@ class Memory:
         sparse.subtract_components(coarse.indptr, coarse.bins, coarse.values, c, rest)
         return rest
 
-    def settle_b0(self) -> None:
-        """Renew the static background and its blocks."""
-        self.model.settle_b0()
-        bin_down(self.model.b0, self.model.geometry.step, self.b0_blocks)
-
     def start_over(self) -> None:
         """Take b0 and traces from the buffered frames alone.
 
         b0 is their median: a mean of the first seconds holds whatever was active in them.
         """
-        model, buffer = self.model, self.buffer
+        model, buffer, window = self.model, self.buffer, self.window
         few = buffer.frames[: buffer.n][:: -(-buffer.n // _MEDIAN_FRAMES)]
         model.mean[:] = np.median(few, axis=0) * buffer.scale
         model.level[:] = 0
-        self.settle_b0()
-        self.reproject()
-        self.window.restart(buffer.y[: buffer.n], buffer.c[: buffer.n])
-        self.shift_baselines(self.window.baselines())
-        self.reproject()
+        model.settle_b0()
+        self._trace()
+        window.restart(buffer.y[: buffer.n])
+        self.shift_baselines(window.baselines())
+        self._find_activity()
+        window.c[: buffer.n] = buffer.c[: buffer.n]
 
     def shift_baselines(self, shift: FloatArray) -> None:
         """Move a constant from each trace (K,) into b0."""
         self.model.level -= shift
         self.window.y -= shift
         self.buffer.y -= shift
-        self.settle_b0()
+        self.model.settle_b0()
 
     def keep(self, positions: LongArray) -> None:
         """Keep only some components, in this order."""
@@ -80,78 +75,115 @@ class Memory:
             store.keep(positions)
         self.oasis.remap(positions)
 
-    def grow(self, n_new: int) -> None:
+    def renew(self, changed: LongArray | None = None, n_new: int = 0, ring: bool = False) -> None:
+        """Compute what is remembered anew with a rebuilt model.
+
+        Parameters
+        ----------
+        changed : ndarray, shape (n,), int64, optional
+            Components whose footprint is another one.
+        n_new : int
+            How many components were added at the end.
+        ring : bool
+            Whether the ring is another one.
+        """
+        new = np.arange(self.model.n - n_new, self.model.n)
+        if n_new:
+            self._grow(n_new)
+        self._project(new if changed is None else np.r_[changed, new], ring)
+        self._trace()
+        if n_new:
+            self._settle(new)
+        self._find_activity()
+        if n_new:
+            self._recall(new)
+
+    def _grow(self, n_new: int) -> None:
         """Make room for new components at the end."""
         n = self.model.n
         for store in (self.buffer, self.history, self.window):
             store.grow(n)
         self.oasis.remap(np.r_[np.arange(n - n_new), np.full(n_new, -1)])
 
-    def recall(self, new: LongArray) -> None:
-        """Fill in what the buffered frames say of new components, and set their baselines to 0."""
-        model, buffer, window = self.model, self.buffer, self.window
+    def _project(self, which: LongArray, ring: bool) -> None:
+        """Project the buffered frames on the footprints `which`, and on all of them through a new ring."""
+        buffer, model = self.buffer, self.model
+        if len(which):
+            some = Footprints.from_columns(model.shape, [model.columns[k] for k in which])
+            u = np.zeros((buffer.n, len(which)), np.float32)
+            sparse.project_stored(
+                buffer.flat,
+                buffer.rects,
+                buffer.scale,
+                model.b0.reshape(-1),
+                model.shape[1],
+                some.indptr,
+                some.pixels,
+                some.weights,
+                u,
+            )
+            buffer.u[: buffer.n, which] = u
+        seen = np.arange(model.n) if ring else which
+        model.V.dot_many(buffer.blocks[: buffer.n], seen, buffer.seen[: buffer.n])
+
+    def _trace(self) -> None:
+        """Compute the signed traces of the buffered frames."""
+        model, buffer, n = self.model, self.buffer, self.buffer.n
+        projected = buffer.u[:n] - buffer.seen[:n] - (model.still - model.still_seen)
+        buffer.y[:n] = projected @ model.solve.T
+
+    def _settle(self, new: LongArray) -> None:
+        """Set the baselines of new components to 0, from what the buffered frames say of them."""
+        buffer, window = self.buffer, self.window
         order = buffer.order()
         recent = window.newest(len(order))
-        order = order[-len(recent) :]
-        window.y[np.ix_(recent, new)] = buffer.y[np.ix_(order, new)]
-        shift = np.zeros(model.n, np.float32)
+        window.y[np.ix_(recent, new)] = buffer.y[np.ix_(order[-len(recent) :], new)]
+        shift = np.zeros(self.model.n, np.float32)
         shift[new] = window.baselines()[new]
         self.shift_baselines(shift)
-        self.reproject()
-        for k in new:
-            window.c[recent, k] = buffer.c[order, k]
-            self.history.fill(int(k), buffer.index[order], buffer.c[order, k])
 
-    def project_again(self, which: LongArray) -> None:
-        """Project the buffered frames on the footprints that changed."""
-        if not len(which):
-            return
-        buffer, model = self.buffer, self.model
-        some = Footprints.from_columns(model.shape, [model.columns[k] for k in which])
-        u = np.zeros((buffer.n, len(which)), np.float32)
-        sparse.project_stored(
-            buffer.flat,
-            buffer.rects,
-            buffer.scale,
-            model.b0.reshape(-1),
-            model.shape[1],
-            some.indptr,
-            some.pixels,
-            some.weights,
-            u,
-        )
-        buffer.u[: buffer.n, which] = u
-
-    def reproject(self) -> None:
-        """Compute traces, activity and cell-free blocks of the buffered frames with the present model."""
-        model, buffer = self.model, self.buffer
-        n = buffer.n
-        blocks = buffer.blocks[:n].reshape(n, -1) - self.b0_blocks.reshape(-1)
-        u = buffer.u[:n] - model.still
-        seen = np.empty(model.n, np.float32)
-        for t in range(n):
-            model.V.dot(blocks[t], seen)
-            u[t] -= seen
-        buffer.y[:n] = u @ model.solve.T
+    def _find_activity(self) -> None:
+        """Compute activity and cell-free blocks of the buffered frames from their traces."""
+        model, buffer, n = self.model, self.buffer, self.buffer.n
         if model.n:
             order = buffer.order()
             traces = np.ascontiguousarray(buffer.y[order].T) / model.sn[:, None]
             c = deconvolve(traces, self._g, LEAST_EVENT_SN)[0] * model.sn[:, None]
             buffer.c[order] = c.T
-        buffer.rest[:n] = blocks
-        self._subtract_cells(buffer.rest[:n], buffer.c[:n])
+        coarse = model.coarse
+        sparse.subtract_model(
+            buffer.blocks[:n],
+            model.b0_blocks,
+            coarse.indptr,
+            coarse.bins,
+            coarse.values,
+            buffer.c[:n],
+            buffer.rest[:n],
+        )
+
+    def _recall(self, new: LongArray) -> None:
+        """Fill the activity of new components in the buffered frames into window and history."""
+        buffer, window = self.buffer, self.window
+        order = buffer.order()
+        recent = window.newest(len(order))
+        window.c[np.ix_(recent, new)] = buffer.c[np.ix_(order[-len(recent) :], new)]
+        for k in new:
+            self.history.fill(int(k), buffer.index[order], buffer.c[order, k])
 
     def fit_ring(self) -> None:
         """Fit the ring on the remembered blocks, less static background and cells."""
-        model, history = self.model, self.history
+        model, history, coarse = self.model, self.history, self.model.coarse
         n = history.n
-        rest = history.blocks[:n] - self.b0_blocks.reshape(-1)
-        self._subtract_cells(rest, history.c[:n])
+        rest = np.empty((n, model.geometry.n_bins), np.float32)
+        sparse.subtract_model(
+            history.blocks[:n],
+            model.b0_blocks,
+            coarse.indptr,
+            coarse.bins,
+            coarse.values,
+            history.c[:n],
+            rest,
+        )
         rest -= rest.mean(0)
-        prior = ring_mean_weights(self.b0_blocks, model.geometry)
+        prior = ring_mean_weights(model.b0_blocks, model.geometry)
         model.W = fit_ring(rest, model.geometry, max(2e-5, 0.05 / n), prior)
-
-    def _subtract_cells(self, blocks: FloatArray, c: FloatArray) -> None:
-        coarse = self.model.coarse
-        for row, activity in zip(blocks, c, strict=True):
-            sparse.subtract_components(coarse.indptr, coarse.bins, coarse.values, activity, row)

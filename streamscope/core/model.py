@@ -11,6 +11,7 @@ from streamscope.config import EngineConfig
 from streamscope.core.background import (
     RingGeometry,
     SparseRows,
+    bin_down,
     bin_footprints,
     fold,
     ring_mean_weights,
@@ -53,6 +54,7 @@ class Model:
         self.W = ring_mean_weights(np.ones(self.geometry.n_bins, np.float32), self.geometry)
         self.mean = np.zeros(shape, np.float32)
         self.b0 = np.zeros(shape, np.float32)
+        self.b0_blocks = np.zeros(self.geometry.n_bins, np.float32)  # D b0
         # One entry a component.
         self.columns: list[Column] = []
         self.centres: DoubleArray = np.zeros((0, 2))  # y, x, px
@@ -121,7 +123,7 @@ class Model:
         return np.ascontiguousarray(np.linalg.inv(M), np.float32)
 
     def settle_b0(self) -> None:
-        """Renew b0, and its projection A'b0, from the mean image and the cells' part in it."""
+        """Renew b0, its blocks and projections, from the mean image and the cells' part in it."""
         sparse.static_background(
             self.mean.reshape(-1),
             self.footprints.indptr,
@@ -130,12 +132,14 @@ class Model:
             self.level.astype(np.float32),
             self.b0.reshape(-1),
         )
+        bin_down(self.b0, self.geometry.step, self.b0_blocks.reshape(self.geometry.grid))
         self._project_b0()
 
     def _project_b0(self) -> None:
-        self.still = np.zeros(self.n, np.float32)
+        self.still, self.still_seen = np.zeros(self.n, np.float32), np.zeros(self.n, np.float32)
         A = self.footprints
         sparse.project(A.indptr, A.pixels, A.weights, self.b0.reshape(-1), self.still)
+        self.V.dot(self.b0_blocks, self.still_seen)
 
     def epoch(self, frame: int, events: tuple[ComponentEvent, ...]) -> Epoch:
         """Return an immutable copy under the next number."""

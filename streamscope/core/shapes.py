@@ -25,6 +25,7 @@ _REACH = 1.25  # mask radius, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
 _LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
+_LEAST_NEWS = 0.05  # part of that energy that is new since the shape was refined last
 
 
 class Shapes:
@@ -37,6 +38,7 @@ class Shapes:
         self.masks: list[IntArray] = []
         self.sums: list[FloatArray] = []  # CY
         self.cross: DoubleArray = np.zeros((0, 0))  # CC
+        self.refined: DoubleArray = np.zeros(0)  # CC_kk when the footprint was refined last, faded since
         self._scratch = np.full(shape[0] * shape[1], -1, np.int32)
 
     def add(self, column: Column) -> None:
@@ -44,16 +46,19 @@ class Shapes:
         self.masks.append(self._mask(column))
         self.sums.append(np.zeros(len(self.masks[-1]), np.float32))
         self.cross = np.pad(self.cross, ((0, 1), (0, 1)))
+        self.refined = np.append(self.refined, 0.0)
 
     def keep(self, positions: LongArray) -> None:
         """Keep only some components, in this order."""
         self.masks = [self.masks[k] for k in positions]
         self.sums = [self.sums[k] for k in positions]
         self.cross = self.cross[np.ix_(positions, positions)]
+        self.refined = self.refined[positions]
 
     def forget(self) -> None:
         """Fade the statistics by one block."""
         self.cross *= self._decay
+        self.refined *= self._decay
         for total in self.sums:
             total *= np.float32(self._decay)
 
@@ -99,8 +104,10 @@ class Shapes:
 
     def _update_one(self, model: Model, k: int) -> bool:
         energy = self.cross[k, k]
-        if energy < _LEAST_ENERGY * float(model.sn[k]) ** 2:
+        few = _LEAST_ENERGY * float(model.sn[k]) ** 2
+        if energy < few or energy - self.refined[k] < _LEAST_NEWS * energy:
             return False
+        self.refined[k] = energy
         mask = self.masks[k]
         estimate = (self.sums[k] / energy).astype(np.float32)
         apart = np.hypot(*(model.centres - model.centres[k]).T)

@@ -117,6 +117,25 @@ def rows_dot(indptr: LongArray, bins: IntArray, values: FloatArray, x: FloatArra
 
 
 @kernel
+def rows_dot_many(
+    indptr: LongArray,
+    bins: IntArray,
+    values: FloatArray,
+    which: LongArray,
+    x: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Fill columns `which` of `out` (n, K) with the products of those sparse rows and each row of `x` (n, P')."""
+    for t in range(x.shape[0]):
+        image = x[t]
+        for k in which:
+            total = np.float32(0.0)
+            for e in range(indptr[k], indptr[k + 1]):
+                total += values[e] * image[bins[e]]
+            out[t, k] = total
+
+
+@kernel
 def rows_product(
     indptr: LongArray,
     bins: IntArray,

@@ -27,6 +27,19 @@ def subtract_components(indptr, bins, values, c, grid):
 
 
 @kernel
+def subtract_model(blocks, still, indptr, bins, values, c, out):
+    """Fill `out` (n, P') with `blocks` less `still` (P',) and less the components with activity `c` (n, K)."""
+    for t in range(out.shape[0]):
+        row, seen, activity = out[t], blocks[t], c[t]
+        for p in range(row.shape[0]):
+            row[p] = seen[p] - still[p]
+        for k in range(activity.shape[0]):
+            if activity[k] != 0.0:
+                for i in range(indptr[k], indptr[k + 1]):
+                    row[bins[i]] -= activity[k] * values[i]
+
+
+@kernel
 def encode(aligned, scale, out):
     """Fill `out` uint16 with `aligned` * `scale`, rounded and clipped."""
     h, w = aligned.shape
