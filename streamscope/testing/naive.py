@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streamscope.types import DoubleArray, FloatArray, Footprints, IntArray
+from streamscope.types import BoolArray, DoubleArray, FloatArray, Footprints, IntArray, LongArray
 
 
 def block_mean_matrix(shape: tuple[int, int], step: int) -> DoubleArray:
@@ -89,29 +90,73 @@ def dense(footprints: Footprints) -> DoubleArray:
     return A
 
 
-def seed_score(Z: FloatArray, grid: tuple[int, int], noise: FloatArray) -> DoubleArray:
-    """Return, for each block of Z (P', T), peak over noise times the mean correlation with its neighbours."""
-    h, w = grid
-    u = Z.astype(np.float64)
-    u[u <= 2 * noise[:, None]] = 0
-    out = np.zeros(h * w)
-    for p in range(h * w):
-        y, x = divmod(p, w)
-        found = []
-        for yy, xx in ((y, x + 1), (y, x - 1), (y + 1, x), (y - 1, x)):
-            if 0 <= yy < h and 0 <= xx < w:
-                a, b = u[p] - u[p].mean(), u[yy * w + xx] - u[yy * w + xx].mean()
-                norm = np.sqrt((a @ a) * (b @ b))
-                found.append(a @ b / norm if norm > 0 else 0.0)
-        out[p] = max(Z[p].max(), 0) / noise[p] * max(sum(found), 0) / len(found)
-    return out
+def in_field(shape: tuple[int, int], field: LongArray | tuple[int, ...]) -> BoolArray:
+    """Return which pixels (H, W) lie inside rows y0..y1 and columns x0..x1."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    y0, y1, x0, x1 = field
+    return np.asarray((y0 <= y) & (y < y1) & (x0 <= x) & (x < x1))
 
 
-def shapes(CY: DoubleArray, CC: DoubleArray, masks: DoubleArray, n_sweeps: int) -> DoubleArray:
-    """Return footprints (P, K) by coordinate descent on CY (P, K) and CC (K, K), 0 outside `masks`."""
-    A = masks.astype(np.float64)
-    for _ in range(n_sweeps):
-        for k in range(A.shape[1]):
-            rest = CY[:, k] - A @ CC[:, k] + A[:, k] * CC[k, k]
-            A[:, k] = np.where(masks[:, k] > 0, np.maximum(rest / CC[k, k], 0), 0)
-    return A
+def residuals(
+    frames: NDArray[np.uint16],
+    rects: LongArray,
+    scale: float,
+    b0: FloatArray,
+    W: FloatArray,
+    neighbours: IntArray,
+    rest: FloatArray,
+    step: int,
+) -> DoubleArray:
+    """Return y - b0 - U W x (N, H, W) of stored frames and blocks x (N, P'), 0 outside each frame's field."""
+    shape = frames.shape[1:]
+    B = bilinear_matrix(shape, step) @ ring_matrix(W, neighbours) @ rest.T.astype(np.float64)
+    out = frames * float(scale) - b0 - B.T.reshape(frames.shape)
+    for image, field in zip(out, rects, strict=True):
+        image[~in_field(shape, field)] = 0
+    return np.asarray(out, np.float64)
+
+
+def score(
+    residual: DoubleArray, inside: BoolArray, decay: float, rate: DoubleArray, quantile_rate: DoubleArray
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return the detection score (T, P) and share of frames in the field (T, P), pixel by pixel.
+
+    `residual` and `inside` are (T, P), the two rates (T,); the two frames before the first are 0.
+    """
+    T, P = residual.shape
+    z, shares = np.zeros((T, P)), np.zeros((T, P))
+    shot_part = np.sqrt((1 - decay) / (1 + decay) / 6)
+    for p in range(P):
+        e = np.concatenate([[0, 0], np.where(inside[:, p], residual[:, p], 0)])
+        square = filtered = median = lower = share = 0.0
+        for t in range(T):
+            square += rate[t] * ((e[t + 2] - 2 * e[t + 1] + e[t]) ** 2 - square)
+            filtered = decay * filtered + (1 - decay) * e[t + 2]
+            shot = shot_part * np.sqrt(square) + 1e-6
+            rise = filtered - median
+            median += np.clip(rise, -quantile_rate[t] * shot, quantile_rate[t] * shot)
+            lower += rate[t] * (2 * min(rise, 0) ** 2 - lower)
+            share += rate[t] * (inside[t, p] - share)
+            z[t, p], shares[t, p] = rise / max(shot, 0.8 * np.sqrt(lower)), share
+    return z, shares
+
+
+def local_maxima(
+    z: FloatArray, share: FloatArray, threshold: float, least_share: float, radius: int
+) -> list[tuple[int, int]]:
+    """Return the sites of maxima in row order; of equal neighbours the first one counts."""
+    h, w = z.shape
+    found = []
+    for y in range(h):
+        for x in range(w):
+            box = [
+                (v, u)
+                for v in range(y - radius, y + radius + 1)
+                for u in range(x - radius, x + radius + 1)
+                if 0 <= v < h and 0 <= u < w
+            ]
+            best = max(z[site] for site in box)
+            first = next(site for site in box if z[site] == best)
+            if first == (y, x) and best >= threshold and share[y, x] >= least_share:
+                found.append((y, x))
+    return found

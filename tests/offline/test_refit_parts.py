@@ -12,7 +12,7 @@ from streamscope.offline.reshape import grown_masks, layers, reshape
 from streamscope.offline.store import SCALE, FrameStore, Scratch
 from streamscope.offline.survey import Survey, bin_frames
 from streamscope.offline.temporal import Indicator, denoise, event_contrast
-from streamscope.testing import naive
+from streamscope.testing import naive, naive_refit
 from streamscope.types import Footprints
 
 SHAPE = (22, 27)
@@ -102,7 +102,7 @@ def test_footprints_are_fitted_with_the_background_taken_out_by_linearity(sessio
     for k in range(3):
         support[masks.column(k)[0], k] = 1
     CY = ((Y - B).T @ centred.T) * support
-    expected = naive.shapes(CY, centred @ centred.T, np.where(support > 0, A, 0) + 1e-9 * support, 8)
+    expected = naive_refit.shapes(CY, centred @ centred.T, np.where(support > 0, A, 0) + 1e-9 * support, 8)
     found = naive.dense(reshape(store, FOOTPRINTS, C, background, 6.0))
     for k in range(3):
         kept = found[:, k] > 0  # `reshape` also drops faint and detached pixels
@@ -126,7 +126,7 @@ def test_seed_scores_equal_the_plain_ones():
     noise = np.full(63, 0.8, np.float32)
     right, down, peak, score = (np.zeros(63, np.float32) for _ in range(4))
     seeds.score_box(Z, grid, noise, (0, 7, 0, 9), right, down, peak, score)
-    assert np.allclose(score, naive.seed_score(Z, grid, noise), atol=1e-3)
+    assert np.allclose(score, naive_refit.seed_score(Z, grid, noise), atol=1e-3)
 
 
 def test_peeling_finds_each_cell_once_and_leaves_noise():
