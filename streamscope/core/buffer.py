@@ -98,7 +98,7 @@ class CoarseHistory:
         if self._n_seen >= len(self.index) and self._n_offered % self._stride:
             return
         slot = self._n_seen % len(self.index)
-        self.blocks[slot] = blocks.reshape(-1)
+        self.blocks[slot] = blocks
         self.index[slot], self.c[slot] = frame, c
         self._n_seen += 1
 

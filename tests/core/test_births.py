@@ -54,13 +54,14 @@ def world(seed, cells, known=(), noise=3.0):
     buffer.grow(len(known))
     nothing = np.zeros(len(known), np.float32)
     for t, image in enumerate(80 + residual(seed, *cells, *known, noise=noise)):
-        blocks = np.zeros(model.geometry.grid, np.float32)
+        blocks = np.zeros(model.geometry.n_bins, np.float32)
         buffer.push(
             image.astype(np.float32),
             (0, *SHAPE[:1], 0, SHAPE[1]),
             t,
             blocks,
-            blocks.ravel(),
+            blocks,
+            nothing,
             nothing,
             nothing,
             np.array([c[t] * np.linalg.norm(a) for a, c in known], np.float32),

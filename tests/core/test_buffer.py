@@ -17,9 +17,10 @@ def filled_buffer(n_frames, n_slots=5, n_components=2):
             np.full(SHAPE, t + 0.25, np.float32),
             (0, 4, 0, t % 6 + 1),
             100 + t,
-            np.full(GRID, t, np.float32),
+            np.full(6, t, np.float32),
             np.full(6, -t, np.float32),
             traces + 10,
+            traces + 15,
             traces + 20,
             traces + 30,
         )
@@ -34,7 +35,7 @@ def test_frames_are_in_order_before_and_after_wrapping(n_frames):
     assert buffer.n == len(slots) == len(expected)
     assert buffer.index[slots].tolist() == (100 + expected).tolist()
     assert np.array_equal(buffer.frames[slots, 0, 0] * buffer.scale, expected + 0.25)
-    assert np.array_equal(buffer.blocks[slots, 0, 0], expected)
+    assert np.array_equal(buffer.blocks[slots, 0], expected)
     assert np.array_equal(buffer.rest[slots, 0], -expected)
     assert np.array_equal(buffer.rects[slots, 3], expected % 6 + 1)
     assert np.allclose(buffer.y[slots, 1], expected + 20.1)
@@ -49,11 +50,13 @@ def test_the_flat_frames_are_the_frames():
 
 def test_buffered_traces_of_kept_components_stay_and_new_ones_are_0():
     buffer = filled_buffer(7, n_components=3)
-    u, y, c = buffer.u.copy(), buffer.y.copy(), buffer.c.copy()
+    stores = ("u", "seen", "y", "c")
+    before = [getattr(buffer, name).copy() for name in stores]
     buffer.keep(np.array([2, 0]))
     buffer.grow(3)
-    for now, before in ((buffer.u, u), (buffer.y, y), (buffer.c, c)):
-        assert np.array_equal(now, np.column_stack([before[:, 2], before[:, 0], np.zeros(5)]))
+    for name, old in zip(stores, before, strict=True):
+        now = getattr(buffer, name)
+        assert np.array_equal(now, np.column_stack([old[:, 2], old[:, 0], np.zeros(5)]))
         assert now.dtype == np.float32
 
 
@@ -61,7 +64,7 @@ def filled_history(n_frames, n_slots=6, stride=4):
     history = CoarseHistory(n_slots, 6, stride)
     history.grow(1)
     for t in range(n_frames):
-        history.offer(t, np.full(GRID, t, np.float32), np.array([t + 0.5], np.float32))
+        history.offer(t, np.full(6, t, np.float32), np.array([t + 0.5], np.float32))
     return history
 
 
@@ -113,7 +116,7 @@ def test_the_newest_traces_come_oldest_first(n_frames):
 def test_a_restarted_window_holds_the_given_traces_and_nothing_else():
     window = window_of(np.ones((30, 2)))
     y = np.arange(50, dtype=np.float32).reshape(25, 2)
-    window.restart(y, y)
+    window.restart(y)
     assert window.n == 25
     assert np.array_equal(window.y[window.newest(25)], y)
     assert np.isnan(window.y[25:]).all()

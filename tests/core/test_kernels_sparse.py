@@ -159,3 +159,47 @@ def test_the_static_background_is_the_mean_without_the_cells_in_steps_of_1_64(se
     sparse.static_background(mean, A.indptr, A.pixels, A.weights, level, out)
     assert np.allclose(out, mean - naive.dense(A) @ level, atol=1 / 128 + 1e-3)
     assert np.array_equal(out * 64, np.round(out * 64))
+
+
+@given(seeds, shapes, n_components)
+def test_blocks_without_b0_and_cells_are_a_difference_of_products(seed, shape, n):
+    rng = np.random.default_rng(seed)
+    A = random_footprints(rng, shape, n)
+    n_bins = shape[0] * shape[1]
+    c = (rng.normal(size=(3, n)) * (rng.random((3, n)) < 0.7)).astype(np.float32)
+    blocks, still = (
+        rng.normal(size=(3, n_bins)).astype(np.float32),
+        rng.normal(size=n_bins).astype(np.float32),
+    )
+    out = np.full((3, n_bins), np.nan, np.float32)
+    sparse.subtract_model(blocks, still, A.indptr, A.pixels, A.weights, c, out)
+    assert np.allclose(out, blocks - still - c @ naive.dense(A).T, atol=1e-4)
+
+
+@given(seeds, shapes, n_components)
+def test_components_are_subtracted_from_the_part_of_them_that_lies_in_a_box(seed, shape, n):
+    rng = np.random.default_rng(seed)
+    A = random_footprints(rng, shape, n)
+    which = np.flatnonzero(rng.random(n) < 0.7)
+    c = (rng.normal(size=(5, n)) * (rng.random((5, n)) < 0.7)).astype(np.float32)
+    slots = rng.permutation(5)[:3].astype(np.int64)
+    top, left = int(rng.integers(shape[0])), int(rng.integers(shape[1]))
+    bottom, right = int(rng.integers(top, shape[0])) + 1, int(rng.integers(left, shape[1])) + 1
+    out = rng.normal(size=(3, bottom - top, right - left)).astype(np.float32)
+    images = (c[np.ix_(slots, which)] @ naive.dense(A)[:, which].T).reshape(3, *shape)
+    expected = out - images[:, top:bottom, left:right]
+    sparse.subtract_from_box(A.indptr, A.pixels, A.weights, which, c, slots, shape[1], top, left, out)
+    assert np.allclose(out, expected, atol=1e-4)
+
+
+@given(seeds, shapes, n_components)
+def test_some_rows_are_multiplied_with_every_image(seed, shape, n):
+    rng = np.random.default_rng(seed)
+    A = random_footprints(rng, shape, n)
+    which = np.flatnonzero(rng.random(n) < 0.7)
+    x = rng.normal(size=(3, shape[0] * shape[1])).astype(np.float32)
+    out = np.full((3, n), 7, np.float32)
+    ring.rows_dot_many(A.indptr, A.pixels, A.weights, which, x, out)
+    expected = np.full((3, n), 7, np.float32)
+    expected[:, which] = x @ naive.dense(A)[:, which]
+    assert np.allclose(out, expected, atol=1e-4)

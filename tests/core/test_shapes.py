@@ -49,11 +49,11 @@ class Scene:
         buffer = FrameBuffer(N, SHAPE, self.model.geometry.grid)
         buffer.grow(n_components)
         nothing = np.zeros(n_components, np.float32)
-        blocks = np.zeros(self.model.geometry.grid, np.float32)
+        blocks = np.zeros(self.model.geometry.n_bins, np.float32)
         for t, c in enumerate(activity.astype(np.float32)):
             image = 80 + sum(v * a for v, a in zip(c, self.truth, strict=True)) + rng.normal(0, 3, SHAPE)
             field = (0, SHAPE[0], 0, SHAPE[1])
-            buffer.push(image.astype(np.float32), field, t, blocks, blocks.ravel(), nothing, nothing, c)
+            buffer.push(image.astype(np.float32), field, t, blocks, blocks, nothing, nothing, nothing, c)
         self.shapes.forget()
         self.shapes.observe(self.model, buffer, buffer.order())
         changed = self.shapes.update(self.model, np.arange(n_components))
