@@ -86,7 +86,20 @@ def test_saved_state_continues_to_the_same_bytes():
     assert got == expected
 
 
-@pytest.mark.parametrize(("dy", "dx"), [(0.0, 0.0), (1.0, -2.0), (0.3, 0.7), (-3.6, 2.2), (50.0, -50.0)])
+@pytest.mark.parametrize(
+    ("dy", "dx"),
+    [
+        (0.0, 0.0),
+        (1.0, -2.0),
+        (0.3, 0.7),
+        (-3.6, 2.2),
+        (50.0, -50.0),
+        (-8.5, 11.2),
+        (2.2, -12.9),
+        (9.1, 8.0),
+        (-12.0, 13.5),
+    ],
+)
 def test_translate_equals_its_naive_twin(dy, dx):
     rng = np.random.default_rng(6)
     image = rng.normal(size=(9, 11)).astype(np.float32)

@@ -27,30 +27,28 @@ def translate(image, dy, dx, row, out):
     wy, wx = np.empty(4, np.float32), np.empty(4, np.float32)
     cubic_weights(dy - iy, wy)
     cubic_weights(dx - ix, wx)
+    wy0, wy1, wy2, wy3 = wy[0], wy[1], wy[2], wy[3]
     wx0, wx1, wx2, wx3 = wx[0], wx[1], wx[2], wx[3]
+    # row[j] holds column j + ix - 1, held at the first and the last column.
+    first = min(max(ix - 1, 0), w - 1)
+    last = max(min(ix + w + 2, w), first + 1)
+    at = min(max(first - (ix - 1), 0), w + 2)
+    last = min(last, first + w + 3 - at)
+    inside = row[at : at + last - first]
+    a, b, c, d = row[:w], row[1 : w + 1], row[2 : w + 2], row[3 : w + 3]
     for y in range(h):
-        y0 = min(max(y + iy - 1, 0), h - 1)
-        y1 = min(max(y + iy, 0), h - 1)
-        y2 = min(max(y + iy + 1, 0), h - 1)
-        y3 = min(max(y + iy + 2, 0), h - 1)
-        lo = max(0, min(w + 3, 1 - ix))  # row[j] holds column j + ix - 1
-        hi = max(lo, min(w + 3, w + 1 - ix))
-        for j in range(lo, hi):
-            x = j + ix - 1
-            row[j] = wy[0] * image[y0, x] + wy[1] * image[y1, x] + wy[2] * image[y2, x] + wy[3] * image[y3, x]
-        if hi > lo:
-            left, right = row[lo], row[hi - 1]
-        else:
-            x = 0 if ix > 0 else w - 1
-            x = w - 1 if ix > 0 else 0
-            left = wy[0] * image[y0, x] + wy[1] * image[y1, x] + wy[2] * image[y2, x] + wy[3] * image[y3, x]
-            right = left
-        for j in range(lo):
-            row[j] = left
-        for j in range(hi, w + 3):
-            row[j] = right
-        for x in range(w):
-            out[y, x] = wx0 * row[x] + wx1 * row[x + 1] + wx2 * row[x + 2] + wx3 * row[x + 3]
+        # Slices begin at 0: the compiler need not think of negative indices, and makes vector instructions.
+        y0 = image[min(max(y + iy - 1, 0), h - 1), first:last]
+        y1 = image[min(max(y + iy, 0), h - 1), first:last]
+        y2 = image[min(max(y + iy + 1, 0), h - 1), first:last]
+        y3 = image[min(max(y + iy + 2, 0), h - 1), first:last]
+        for j in range(inside.shape[0]):
+            inside[j] = wy0 * y0[j] + wy1 * y1[j] + wy2 * y2[j] + wy3 * y3[j]
+        row[:at] = inside[0]
+        row[at + inside.shape[0] :] = inside[inside.shape[0] - 1]
+        moved = out[y]
+        for x in range(moved.shape[0]):
+            moved[x] = wx0 * a[x] + wx1 * b[x] + wx2 * c[x] + wx3 * d[x]
 
 
 @kernel
