@@ -58,8 +58,8 @@ class Job:
 def session_process(job: Job, bind: str, out: str, pipe: Connection) -> None:
     """Run the session and send how it ended."""
     # Imported here: the subscriber's process, whose memory is measured too, needs none of it.
-    from movies import FirstPart
     from streamscope.session.plan import make_plan
+    from streamscope.session.refitting import FirstFrames
     from streamscope.session.runner import run_session
 
     config = SessionConfig(
@@ -72,7 +72,7 @@ def session_process(job: Job, bind: str, out: str, pipe: Connection) -> None:
     )
     plan = make_plan(job.source, config, speed=1.0, refit=False)
     loop = -(-job.n_frames // plan.movie.info.n_frames)
-    movie = FirstPart(plan.movie, job.n_frames) if loop == 1 else plan.movie
+    movie = FirstFrames(plan.movie, job.n_frames) if loop == 1 else plan.movie
     outcome = run_session(replace(plan, movie=movie, loop=loop))
     health = outcome.health
     pipe.send(

@@ -40,7 +40,8 @@ def inspect(session: Annotated[Path, typer.Argument(help="Session folder.")]) ->
 def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str, str]]:
     yield "session", folder.folder.as_posix()
     yield from _recording(folder)
-    yield "frames", _frames(summary.frames, folder.ours["source"]["n_frames"])
+    source = folder.ours["source"]
+    yield "frames", _frames(summary.frames, source["n_frames"] * source.get("loops", 1))
     yield "lost", _losses(summary.frames)
     if summary.motion is not None:
         yield "motion", _motion(summary.motion, folder.engine.um_per_px)

@@ -22,7 +22,7 @@ _LEARNS = ("sparse", "score", "shapes", "ring", "oasis")  # modules of kernels t
 _CELLS = ((20.0, 20.0), (20.0, 25.0), (40.0, 30.0), (44.0, 46.0))
 _N_FRAMES = 120
 _SHAPE = (64, 64)
-_CONFIG = EngineConfig(
+SMALL_CONFIG = EngineConfig(
     cell_diameter_px=8,
     fps=20,
     decay_s=0.3,
@@ -41,8 +41,8 @@ def warm_up_infer(progress: Progress) -> None:
     StageError
         If the engine does not run on this machine.
     """
-    infer, aligned = Infer(_CONFIG, _SHAPE), np.zeros(_SHAPE, np.float32)
-    for index, image in enumerate(_movie()[:20]):
+    infer, aligned = Infer(SMALL_CONFIG, _SHAPE), np.zeros(_SHAPE, np.float32)
+    for index, image in enumerate(small_movie()[:20]):
         infer(Frame(index, image, 0), aligned)
         if index in (5, 10):
             infer.adopt(_epoch(index // 5))
@@ -58,8 +58,8 @@ def warm_up_learner(progress: Progress) -> None:
     StageError
         If the learner does not run on this machine.
     """
-    learner = Learner(_CONFIG, _SHAPE)
-    for index, image in enumerate(_movie()):
+    learner = Learner(SMALL_CONFIG, _SHAPE)
+    for index, image in enumerate(small_movie()):
         learner.consume(image.astype(np.float32), _result(index))
         counts = [n for name, n in signature_counts().items() if name.split(".")[-2] in _LEARNS]
         progress("the learner", sum(map(bool, counts)), len(counts))
@@ -113,7 +113,7 @@ def _result(index: int) -> FrameResult:
     )
 
 
-def _movie() -> ByteArray:
+def small_movie() -> ByteArray:
     """Return a short movie of overlapping, blinking cells on tissue, (n, 64, 64) uint8."""
     rng = np.random.default_rng(0)
     rows, cols = np.mgrid[0:64, 0:64].astype(np.float32)

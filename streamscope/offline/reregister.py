@@ -53,7 +53,7 @@ class SessionAligner:
 
     def _make_template(self, frames: ByteArray, shifts: FloatArray) -> Template:
         moved = np.stack(
-            [self._moved(frame, dy, dx) for frame, (dy, dx) in zip(frames, shifts / self.factor, strict=True)]
+            [self._moved(frame, *self._small(shift)) for frame, shift in zip(frames, shifts, strict=True)]
         )
         template = Template(moved.mean(0))
         energy = max(float((template.mean**2).sum()), 1e-9)
@@ -67,12 +67,15 @@ class SessionAligner:
     def _usual_quality(self, frames: ByteArray, shifts: FloatArray) -> float:
         """Return the median agreement of the frames that the template was made of."""
         matcher = self._matcher()
-        chosen = zip(frames[::5], shifts[::5] / self.factor, strict=True)
         found = [
-            matcher.refine(self._band_pass(self.repair(frame)), self._template, dy, dx)
-            for frame, (dy, dx) in chosen
+            matcher.refine(self._band_pass(self.repair(frame)), self._template, *self._small(shift))
+            for frame, shift in zip(frames[::5], shifts[::5], strict=True)
         ]
         return float(np.median([quality for _, _, quality in found]))
+
+    def _small(self, shift: FloatArray) -> tuple[float, float]:
+        """Return a shift (2,) at the size of the filtered frames; float32 would compile kernels anew."""
+        return float(shift[0]) / self.factor, float(shift[1]) / self.factor
 
     def _matcher(self) -> Matcher:
         return Matcher(self._band_pass.shape, self._config.motion.max_shift_px / self.factor)
@@ -118,7 +121,7 @@ class SessionAligner:
     def _find(self, matcher: Matcher, filtered: FloatArray, t: int) -> tuple[float, float, float]:
         """Return shift and quality of frame `t`: near its live shift, or anywhere if that does not fit."""
         if self._hints is not None:
-            dy, dx = (float(value) / self.factor for value in self._hints[t])
+            dy, dx = self._small(self._hints[t])
             found = matcher.refine(filtered, self._template, dy, dx)
             near = abs(found[0] - dy) < 1 and abs(found[1] - dx) < 1
             if near and found[2] > _TRUST * self._usual:

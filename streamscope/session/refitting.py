@@ -106,7 +106,9 @@ def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None
     StorageError
         If the session has too few frames for a refit.
     """
-    from streamscope.offline.refit import refit  # half a second, and not needed by a session without refit
+    # Half a second, and not needed by a session without refit.
+    from streamscope.offline.refit import refit
+    from streamscope.offline.warmup import warm_up_refit
 
     if movie.info.shape != folder.shape:
         raise SourceError(
@@ -119,6 +121,8 @@ def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None
         raise StorageError(
             f"the session has {n} frames, a refit needs {LEAST_FRAMES}; replay more of the recording"
         )
+    if progress is not None:
+        warm_up_refit(progress)
     played = movie if n == movie.info.n_frames else FirstFrames(movie, n)
     result = refit(played, folder.engine, footprints, ids, shifts[:n], progress)
     result = replace(result, ids=_never_reused(result.ids, ids, seen))

@@ -153,7 +153,9 @@ class Session:
 
     def _make_folder(self) -> SessionFolder:
         plan, now = self._plan, datetime.now(UTC).astimezone()
-        return create_session(Path(plan.config.out), plan.config, plan.engine, plan.movie.info, now)
+        return create_session(
+            Path(plan.config.out), plan.config, plan.engine, plan.movie.info, now, loops=plan.loop
+        )
 
     async def _run_live(self, group: asyncio.TaskGroup, folder: SessionFolder) -> None:
         live = LivePart(self._plan, self._publisher, self._meter, self._engine, folder.journal)

@@ -89,6 +89,7 @@ def create_session(
     info: MovieInfo,
     started: datetime,
     devices: Sequence[str] = (),
+    loops: int = 1,
 ) -> SessionFolder:
     """Make the folder of a new session with its metaData.json, and return it.
 
@@ -104,6 +105,8 @@ def create_session(
         Start of the session, with time zone; the folder is named after its local time.
     devices : sequence of str
         Names of the devices recorded into this folder; none when a recording is replayed.
+    loops : int
+        How often the recording is to be played.
 
     Raises
     ------
@@ -119,7 +122,8 @@ def create_session(
                 made.append(part)
         folder = _make_new(day, f"{started:%H_%M_%S}")
         made.append(folder)
-        metadata = _metadata(folder, config, engine, info, started, devices)
+        source = describe_source(info, folder, loops)
+        metadata = _metadata(folder, config, engine, source, started, devices)
         _write_json(folder / METADATA_NAME, metadata)
     except (OSError, StorageError) as error:
         _remove(made)
@@ -191,7 +195,7 @@ def _metadata(
     folder: Path,
     config: SessionConfig,
     engine: EngineConfig,
-    info: MovieInfo,
+    source: Mapping[str, Any],
     started: datetime,
     devices: Sequence[str],
 ) -> dict[str, Any]:
@@ -216,7 +220,7 @@ def _metadata(
             "version": __version__,
             "config": config.model_dump(mode="json"),
             "engine": engine.model_dump(mode="json"),
-            "source": describe_source(info, folder),
+            "source": dict(source),
         },
     }
 

@@ -14,7 +14,7 @@ from streamscope.types import MovieInfo
 _SAMPLE = 1 << 18  # bytes read at the start, the middle and the end of a file
 
 
-def describe_source(info: MovieInfo, folder: Path) -> dict[str, Any]:
+def describe_source(info: MovieInfo, folder: Path, loops: int = 1) -> dict[str, Any]:
     """Return the record of a recording, as it is kept in metaData.json of the session in `folder`."""
     place, inside = split_spec(info.source)
     return {
@@ -28,6 +28,7 @@ def describe_source(info: MovieInfo, folder: Path) -> dict[str, Any]:
         "device": info.device,
         "shape": list(info.shape),
         "n_frames": info.n_frames,
+        "loops": loops,
         "fps": info.fps,
         "um_per_px": info.um_per_px,
         "warnings": list(info.warnings),

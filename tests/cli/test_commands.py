@@ -94,6 +94,8 @@ def test_a_recording_can_be_played_more_than_once(movie, tmp_path):
         *("--out", tmp_path / "out", "--loop", 3, "--no-refit"),
     )
     assert "frames   180, lost 0" in result.stdout
+    (session,) = (tmp_path / "out").glob("*/*/*")
+    assert "180 of 180" in invoke("inspect", session).stdout
 
 
 def with_config(tmp_path, text):

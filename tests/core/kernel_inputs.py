@@ -1,11 +1,14 @@
 """Random small inputs for kernels, as hypothesis draws them: odd sizes, cut fields, no components."""
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from streamscope.core.background import RingGeometry
+from streamscope.testing import naive
 from streamscope.types import Footprints
 
+few = settings(max_examples=50)  # each twin takes milliseconds
 seeds = st.integers(0, 2**32 - 1)
 sides = st.integers(1, 13)
 shapes = st.tuples(sides, sides)
@@ -43,3 +46,10 @@ class Stored:
         self.geometry = RingGeometry.make(shape, 4.0, 1.5, step)
         self.W = rng.uniform(-0.1, 0.2, self.geometry.neighbours.shape).astype(np.float32)
         self.rest = rng.normal(0, 20, (n_frames, self.geometry.n_bins)).astype(np.float32)
+
+    def residuals(self):
+        """Return y - b0 - U W x of every frame, (N, H, W), by the plain twin."""
+        ring = self.W, self.geometry.neighbours
+        return naive.residuals(
+            self.frames, self.rects, 1 / 256, self.b0, *ring, self.rest, self.geometry.step
+        )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamscope.core.kernels import score
 from streamscope.testing import naive
-from tests.core.kernel_inputs import random_field, seeds, shapes
+from tests.core.kernel_inputs import few, random_field, seeds, shapes
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 5), (6, 3)])
@@ -51,6 +51,7 @@ def test_the_largest_score_of_a_block_is_kept():
     assert (z[1] > 0).all()
 
 
+@few
 @given(seeds, shapes, st.integers(1, 3), st.sampled_from([4, 40]))
 def test_maxima_are_the_plain_ones_in_row_order(seed, shape, radius, levels):
     rng = np.random.default_rng(seed)

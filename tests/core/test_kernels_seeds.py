@@ -8,7 +8,7 @@ from scipy.signal import convolve2d
 
 from streamscope.core.kernels import seeds as kernels
 from streamscope.testing import naive_refit as naive
-from tests.core.kernel_inputs import seeds
+from tests.core.kernel_inputs import few, seeds
 
 EVERYTHING = -1e30  # a value below which nothing is cut
 grids = st.tuples(st.integers(2, 9), st.integers(2, 9))
@@ -22,6 +22,7 @@ def random_movie(rng, grid, length=40):
     return (rng.normal(0, 0.5, (n, length)) + np.outer(near, signal)).astype(np.float32)
 
 
+@few
 @given(seeds, st.sampled_from([EVERYTHING, 0.0, 0.7]))
 def test_pair_correlation_is_pearsons_r_of_what_is_above_the_floor(seed, low):
     a, b = np.random.default_rng(seed).normal(size=(2, 30)).astype(np.float32)
@@ -36,6 +37,7 @@ def test_a_constant_series_correlates_with_nothing():
     assert kernels.pair_correlation(a, b, EVERYTHING, EVERYTHING) == 0
 
 
+@few
 @given(seeds, grids)
 def test_scores_renewed_in_a_box_are_those_of_the_whole_grid(seed, grid):
     rng = np.random.default_rng(seed)
@@ -51,6 +53,7 @@ def test_scores_renewed_in_a_box_are_those_of_the_whole_grid(seed, grid):
     assert np.allclose(score, naive.seed_score(Z, grid, noise), atol=1e-3)
 
 
+@few
 @given(seeds, grids, st.sampled_from([1.0, 1.6, 2.5]))
 def test_core_and_ring_traces_are_means_over_blocks(seed, grid, radius):
     rng = np.random.default_rng(seed)
@@ -63,6 +66,7 @@ def test_core_and_ring_traces_are_means_over_blocks(seed, grid, radius):
     assert np.allclose(trace, naive.ring_trace(X, grid, at, 1.2 * radius, 1.8 * radius), atol=1e-4)
 
 
+@few
 @given(seeds, grids, st.integers(1, 3))
 def test_regressed_footprints_are_least_squares_next_to_the_surroundings(seed, grid, radius):
     rng = np.random.default_rng(seed)
@@ -86,6 +90,7 @@ def test_surroundings_that_do_the_same_as_the_trace_are_left_out_of_the_regressi
     assert (out == 0).all()
 
 
+@few
 @given(seeds, st.tuples(st.integers(1, 8), st.integers(1, 8)))
 def test_what_is_kept_is_connected_with_the_start(seed, shape):
     rng = np.random.default_rng(seed)
@@ -97,6 +102,7 @@ def test_what_is_kept_is_connected_with_the_start(seed, shape):
     assert n == (expected > 0).sum()
 
 
+@few
 @given(seeds, grids, st.integers(1, 3), st.integers(0, 2))
 def test_a_cell_is_subtracted_from_the_movie_and_blurred_from_its_filtered_version(seed, grid, r, s):
     rng = np.random.default_rng(seed)

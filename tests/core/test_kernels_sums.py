@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from streamscope.core.background import RingGeometry, bin_footprints, fold, ring_rows
 from streamscope.core.kernels import sums
 from streamscope.testing import naive, naive_refit
-from tests.core.kernel_inputs import random_footprints, seeds, shapes, steps
+from tests.core.kernel_inputs import few, random_footprints, seeds, shapes, steps
 
 n_components = st.integers(0, 4)
 
@@ -24,6 +24,7 @@ def layers(footprints):
     return out
 
 
+@few
 @given(seeds, shapes)
 def test_words_are_rounded_and_cut_to_16_bit(seed, shape):
     rng = np.random.default_rng(seed)
@@ -32,6 +33,7 @@ def test_words_are_rounded_and_cut_to_16_bit(seed, shape):
     assert np.array_equal(out, np.floor(np.clip(image * 128.0 + 0.5, 0, 65535)))
 
 
+@few
 @given(seeds, shapes, steps)
 def test_binned_words_are_block_means(seed, shape, step):
     rng = np.random.default_rng(seed)
@@ -41,6 +43,7 @@ def test_binned_words_are_block_means(seed, shape, step):
     assert np.allclose(out, frames / 128 @ D.T, atol=1e-3)
 
 
+@few
 @given(seeds, shapes, st.sampled_from([2, 3]))
 def test_the_ring_is_subtracted_within_the_given_blocks_only(seed, shape, step):
     rng = np.random.default_rng(seed)
@@ -54,6 +57,7 @@ def test_the_ring_is_subtracted_within_the_given_blocks_only(seed, shape, step):
     assert np.allclose(x, expected, atol=1e-3)
 
 
+@few
 @given(seeds, shapes, n_components)
 def test_projections_are_products_with_words_less_those_with_blocks(seed, shape, n):
     rng = np.random.default_rng(seed)
@@ -67,6 +71,7 @@ def test_projections_are_products_with_words_less_those_with_blocks(seed, shape,
     assert np.allclose(out, expected - naive.dense(A).T @ x.T, rtol=1e-4, atol=1e-2)
 
 
+@few
 @given(seeds, shapes, n_components, st.booleans())
 def test_products_with_an_instrument_are_added_on_each_mask(seed, shape, n, blocks):
     rng = np.random.default_rng(seed)
@@ -81,6 +86,7 @@ def test_products_with_an_instrument_are_added_on_each_mask(seed, shape, n, bloc
     assert np.allclose(out, expected, rtol=1e-4, atol=1e-2)
 
 
+@few
 @given(seeds, shapes)
 def test_moments_are_sums_of_frames(seed, shape):
     rng = np.random.default_rng(seed)
@@ -90,6 +96,7 @@ def test_moments_are_sums_of_frames(seed, shape):
     assert np.allclose(total, expected, rtol=1e-5)
 
 
+@few
 @given(seeds, shapes)
 def test_neighbour_moments_are_sums_of_products(seed, shape):
     rng = np.random.default_rng(seed)
@@ -101,6 +108,7 @@ def test_neighbour_moments_are_sums_of_products(seed, shape):
     assert np.allclose(moments, [(images * v).sum(0) for v in (1, images, right, below)], atol=1e-4)
 
 
+@few
 @given(seeds, shapes, n_components, st.integers(0, 3))
 def test_shape_sweeps_are_coordinate_descent_and_leave_silent_components(seed, shape, n, n_sweeps):
     rng = np.random.default_rng(seed)
@@ -125,6 +133,7 @@ def test_shape_sweeps_are_coordinate_descent_and_leave_silent_components(seed, s
     assert np.allclose(found, expected, atol=1e-8)
 
 
+@few
 @given(seeds, shapes, steps, n_components)
 def test_the_background_share_is_the_ring_of_block_products_without_cells(seed, shape, step, n):
     rng = np.random.default_rng(seed)

@@ -28,13 +28,15 @@ def replay(out, *more):
 
 
 @pytest.fixture(scope="module")
-def two_runs(tmp_path_factory):
-    """Return the folders of two sessions, and the kernels' signatures after each."""
-    runs = [
-        (replay(tmp_path_factory.mktemp("out"), "--speed", "max", "--no-refit"), signature_counts())
-        for _ in range(2)
-    ]
-    return list(zip(*runs, strict=True))
+def first(tmp_path_factory):
+    """Return the folder of a session, and the kernels' signatures after it."""
+    return replay(tmp_path_factory.mktemp("out"), "--speed", "max", "--no-refit"), signature_counts()
+
+
+@pytest.fixture(scope="module")
+def second(first, tmp_path_factory):
+    """Return the same of the same session once more."""
+    return replay(tmp_path_factory.mktemp("out"), "--speed", "max", "--no-refit"), signature_counts()
 
 
 def export(folder, out, *more):
@@ -44,8 +46,8 @@ def export(folder, out, *more):
         return dict(arrays)
 
 
-def test_a_replay_ends_as_finite_traces_of_cells(two_runs, tmp_path):
-    live = export(two_runs[0][0], tmp_path / "live.npz", "--which", "live")
+def test_a_replay_ends_as_finite_traces_of_cells(first, tmp_path):
+    live = export(first[0], tmp_path / "live.npz", "--which", "live")
     n_cells = len(live["ids"])
     assert n_cells >= 3
     assert live["A"].shape == (96, 96, n_cells)
@@ -55,17 +57,18 @@ def test_a_replay_ends_as_finite_traces_of_cells(two_runs, tmp_path):
         assert np.isnan(live["C"][row, :first]).all()
 
 
-def test_two_replays_at_full_speed_export_the_same_bytes(two_runs, tmp_path):
+@pytest.mark.slow  # learner and session are each held to this in the fast tests
+def test_two_replays_at_full_speed_export_the_same_bytes(first, second, tmp_path):
     files = [tmp_path / f"{k}.npz" for k in range(2)]
-    for folder, file in zip(two_runs[0], files, strict=True):
+    for (folder, _), file in zip((first, second), files, strict=True):
         export(folder, file, "--all")
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_every_kernel_is_compiled_before_the_first_frame(two_runs):
-    after_the_first, after_the_second = two_runs[1]
-    assert after_the_first
-    assert after_the_second == after_the_first
+@pytest.mark.slow  # the warm-up's own test says the same of each kernel
+def test_every_kernel_is_compiled_before_the_first_frame(first, second):
+    assert first[1]
+    assert second[1] == first[1]
 
 
 @pytest.mark.slow

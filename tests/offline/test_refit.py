@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from streamscope.core.kernels._jit import signature_counts
 from streamscope.offline.refit import refit
+from streamscope.offline.warmup import warm_up_refit
 from streamscope.types import Footprints
 from tests.offline.refit_movies import CONFIG, SHAPE, ArrayMovie, match, simulate
 
@@ -12,7 +14,15 @@ def recording():
 
 
 @pytest.fixture(scope="module")
-def result(recording):
+def warm():
+    """Return what the warm-up said, and the kernels' signatures after it."""
+    said = []
+    warm_up_refit(lambda *words: said.append(words))
+    return said, signature_counts()
+
+
+@pytest.fixture(scope="module")
+def result(recording, warm):
     return refit(recording[0], CONFIG, None, None, None)
 
 
@@ -23,6 +33,14 @@ def test_every_cell_is_found_without_a_live_start(recording, result):
     assert r.min() > 0.95
     assert len(set(best)) == len(best)
     assert result.status.count("accepted") == len(best)
+
+
+def test_no_kernel_gains_a_signature_after_the_warm_up(warm, recording, result):
+    movie, A, _, shifts = recording
+    refit(movie, CONFIG, live_start(A, [0]), np.array([1], np.uint32), shifts.astype(np.float32))
+    said, signatures = warm
+    assert set(said) == {("compiling or loading kernels", 0.0)}
+    assert signature_counts() == signatures
 
 
 def test_shifts_agree_with_the_truth(recording, result):

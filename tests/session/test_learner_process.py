@@ -22,6 +22,14 @@ CONFIG = EngineConfig(
 )
 
 
+@pytest.fixture(scope="module")
+def shared():
+    """Return a process for the tests that leave it as it is; to start one takes seconds."""
+    process = LearnerProcess()
+    yield process
+    process.close()
+
+
 @pytest.fixture
 def process():
     process = LearnerProcess()
@@ -45,8 +53,8 @@ def a_frame():
     return aligned, Infer(CONFIG, SHAPE)(next(frames()), aligned)
 
 
-def test_it_learns_the_same_as_a_learner_in_this_process(process):
-    here, there = Learner(CONFIG, SHAPE), process.learner(CONFIG, SHAPE)
+def test_it_learns_the_same_as_a_learner_in_this_process(shared):
+    here, there = Learner(CONFIG, SHAPE), shared.learner(CONFIG, SHAPE)
     assert there.lag_frames == here.lag_frames
     infer, aligned = Infer(CONFIG, SHAPE), np.zeros(SHAPE, np.float32)
     epochs = 0
@@ -66,8 +74,8 @@ def test_it_learns_the_same_as_a_learner_in_this_process(process):
     assert ours.n == 2
 
 
-def test_a_failure_over_there_is_told_here_with_its_traceback(process):
-    learner = process.learner(CONFIG, SHAPE)
+def test_a_failure_over_there_is_told_here_with_its_traceback(shared):
+    learner = shared.learner(CONFIG, SHAPE)
     aligned, result = a_frame()
     with pytest.raises(StageError, match="AttributeError: 'NoneType'") as failed:
         learner.consume(aligned, None)
@@ -98,9 +106,9 @@ def test_closing_gives_the_shared_memory_back_and_ends_the_process(process):
         SharedMemory(name)
 
 
-def test_it_compiles_while_this_process_does_something_else(process):
+def test_it_compiles_while_this_process_does_something_else(shared):
     said, order = [], []
-    process.warm_up(lambda *progress: said.append(progress), lambda: order.append(len(said)))
+    shared.warm_up(lambda *progress: said.append(progress), lambda: order.append(len(said)))
     assert order == [0]
     what, done, total = said[-1]
     assert what == "the learner"

@@ -62,7 +62,10 @@ def asked(monkeypatch):
         calls.append((movie, config, live, live_ids, shifts))
         return result_of([1, 2, 900])
 
-    monkeypatch.setattr("streamscope.offline.refit.refit", refit, raising=False)
+    monkeypatch.setattr(
+        "streamscope.offline.warmup.warm_up_refit", lambda progress: progress("compiling", 0.0)
+    )
+    monkeypatch.setattr("streamscope.offline.refit.refit", refit)
     return calls
 
 
@@ -97,6 +100,12 @@ def test_a_part_of_a_movie_passes_the_rest_on(movie):
     assert part.hw is None
     assert part.info.shape == SHAPE
     part.close()
+
+
+def test_a_refit_says_that_it_compiles_before_it_begins(session, movie, asked):
+    said = []
+    refit_session(session, movie, lambda *words: said.append((*words, len(asked))))
+    assert said[0] == ("compiling", 0.0, 0)
 
 
 def test_another_recording_is_refused(session, tmp_path, asked):
