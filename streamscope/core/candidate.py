@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import label
 
-from streamscope.core.deconvolve import median, noise_sd
+from streamscope.core.deconvolve import noise_sd
+from streamscope.core.robust import median
 from streamscope.types import BoolArray, DoubleArray, FloatArray, LongArray
 
 _LEAST_ACTIVE = 3  # frames

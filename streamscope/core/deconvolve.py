@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.kernels import oasis as kernels
+from streamscope.core.robust import median
 from streamscope.errors import StageError
 from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
 
@@ -294,14 +295,6 @@ def noise_sd(y: FloatArray) -> FloatArray:
     middle = median(second) if second.ndim == 1 else np.median(second, axis=-1)
     sd = 1.4826 / math.sqrt(6) * middle
     return np.asarray(np.maximum(sd, 1e-6), np.float32)
-
-
-def median(values: FloatArray) -> float:
-    """Return the median of a vector (n,), n > 0: `np.median` without its overhead of twenty times the work."""
-    half = len(values) // 2
-    if len(values) % 2:
-        return float(np.partition(values, half)[half])
-    return float(np.partition(values, (half - 1, half))[half - 1 : half + 1].mean())
 
 
 def mode_baseline(y: FloatArray, window: int, fraction: float = 0.35) -> FloatArray:

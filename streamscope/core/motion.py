@@ -19,6 +19,7 @@ import scipy.fft
 
 from streamscope.config import EngineConfig
 from streamscope.core.kernels import warp
+from streamscope.core.robust import median
 from streamscope.types import DoubleArray, FloatArray, Shift
 
 _REFRESH_FRAMES = 8  # the template's spectrum is renewed this often, once it is settled
@@ -30,7 +31,7 @@ _LARGEST_DRIFT_PX = 0.03
 
 
 class BandPass:
-    """Difference of two blurs at working resolution."""
+    """Difference of two blurs at working resolution; the wide one is taken at half of it."""
 
     def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
         self.factor = 2 if max(shape) > config.motion.half_above_px else 1
@@ -38,7 +39,7 @@ class BandPass:
         diameter = config.cell_diameter_px / self.factor
         self._inner_sigma = max(diameter / 4, 1.2)
         # Two passes of a box of width n have the variance (n^2 - 1) / 6 of a Gaussian.
-        self._outer_box = 2 * round((math.sqrt(6 * max(diameter, 5.0) ** 2 + 1) - 1) / 2) + 1
+        self._outer_box = 2 * round((math.sqrt(6 * (max(diameter, 5.0) / 2) ** 2 + 1) - 1) / 2) + 1
 
     def __call__(self, image: FloatArray) -> FloatArray:
         """Return the band-passed image (h, w) of a raw image (H, W)."""
@@ -48,7 +49,8 @@ class BandPass:
             image = np.asarray(halved, np.float32)
         inner = cv2.GaussianBlur(image, (0, 0), self._inner_sigma, borderType=cv2.BORDER_REFLECT_101)
         box = (self._outer_box, self._outer_box)
-        outer = cv2.blur(cv2.blur(image, box), box)
+        small = cv2.resize(image, (-(-w // 2), -(-h // 2)), interpolation=cv2.INTER_AREA)
+        outer = cv2.resize(cv2.blur(cv2.blur(small, box), box), (w, h), interpolation=cv2.INTER_LINEAR)
         return np.asarray(cv2.subtract(inner, outer), np.float32)
 
 
@@ -110,11 +112,11 @@ class Matcher:
         self._cross = 0.0
         self._row = np.zeros(shape[1] + 3, np.float32)
         self._sums = np.zeros(6, np.float64)
-        self._window = _window(shape)
+        self._window = _window(_coarse(np.zeros(shape, np.float32)).shape)
 
     def coarse(self, image: FloatArray, template: Template) -> tuple[float, float, bool]:
         """Return the shift at the correlation's peak, and whether the peak lies inside the window."""
-        small = _coarse(image * self._window)
+        small = _coarse(image) * self._window
         factor = image.shape[0] // small.shape[0]
         product = scipy.fft.rfft2(small) * template.spectrum
         m = -(-self.max_lag // factor)
@@ -225,8 +227,8 @@ class Motion:
             return False
         if self._n_qualities < 50:
             return True
-        middle = float(np.median(known))
-        spread = 1.4826 * float(np.median(np.abs(known - middle)))
+        middle = median(known)
+        spread = 1.4826 * median(np.abs(known - middle))
         # Bright events lower the agreement of a good frame to about half; a frame of something else has none.
         return quality > min(middle - 8 * spread - 0.02, 0.4 * middle)
 
