@@ -25,6 +25,7 @@ from streamscope.types import (
     FloatArray,
     Footprints,
     IntArray,
+    Kinetics,
     LongArray,
 )
 
@@ -137,7 +138,7 @@ class Model:
         A = self.footprints
         sparse.project(A.indptr, A.pixels, A.weights, self.b0.reshape(-1), self.still)
 
-    def epoch(self, frame: int, events: tuple[ComponentEvent, ...]) -> Epoch:
+    def epoch(self, frame: int, kinetics: Kinetics, events: tuple[ComponentEvent, ...]) -> Epoch:
         """Return an immutable copy under the next number."""
         self.check_invariants()
         self.number += 1
@@ -154,6 +155,7 @@ class Model:
             solve=self.solve,
             b0=self.b0.copy(),
             sn=self.sn.copy(),
+            kinetics=kinetics,
             events=events,
         )
 
