@@ -25,7 +25,7 @@ from streamscope.core.response import Response
 from streamscope.errors import StageError
 from streamscope.types import DoubleArray, FloatArray, IntArray, Kinetics, LongArray
 
-_EVENT_MIN = 2.0
+_SHARP_MIN_SN = 3.0  # smallest event of the frame itself, units of the larger noise without the rise
 _MEMORY_DECAYS = 8.0  # pools older than this many decay times are final
 
 
@@ -245,7 +245,8 @@ class Deconvolver:
 
     Notes
     -----
-    The smallest event of the frame itself is 2 units of the larger noise of the trace without its rise.
+    The smallest event of the frame itself is 3 units of the larger noise of the trace without its rise; with 2 most
+    of them are noise.
     """
 
     def __init__(self, fps: float, kinetics: Kinetics, lag: int = 2, least: float = 1.5) -> None:
@@ -317,7 +318,7 @@ class Deconvolver:
 
     @property
     def _sharp_min(self) -> float:
-        return _EVENT_MIN * rise_noise_factor(self._rho)
+        return _SHARP_MIN_SN * rise_noise_factor(self._rho)
 
 
 def noise_sd(y: FloatArray) -> FloatArray:
