@@ -197,6 +197,26 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Kinetics:
+    """The time constants of an indicator in a session."""
+
+    decay_s: float  # s
+    rise_s: float = 0.06  # s; before one is fitted
+    confidence: float = 0.0  # share of the cells that agree with the fit, 0..1; 0 if it was given
+    fitted: bool = False  # or else given
+
+    def array(self) -> DoubleArray:
+        """Return the four values as an array, (4,)."""
+        return np.array([self.decay_s, self.rise_s, self.confidence, self.fitted], np.float64)
+
+    @classmethod
+    def from_array(cls, values: NDArray[np.generic]) -> Kinetics:
+        """Return what `array` was called on."""
+        decay_s, rise_s, confidence, fitted = (float(v) for v in values)
+        return cls(decay_s, rise_s, confidence, bool(fitted))
+
+
+@dataclass(frozen=True, slots=True)
 class RefitResult:
     """What the offline refit found. K components, T frames; arrays in the order of `ids`."""
 
@@ -215,6 +235,7 @@ class RefitResult:
     b0: FloatArray  # (H, W) static background
     mean_image: FloatArray  # (H, W)
     correlation_image: FloatArray  # (H, W) local correlations of the background-free movie
+    kinetics: Kinetics | None = None  # what C and S were deconvolved with; None: not known
     notes: Mapping[str, Any] = field(default_factory=dict)  # seconds by stage, counts
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from streamscope.storage.live import EventRecord
 from streamscope.storage.session_folder import SessionFolder, open_session
 from streamscope.storage.summary import FrameCounts, MotionSummary, SessionSummary, summarise
+from streamscope.types import Kinetics
 
 _MOST_EVENTS = 6
 _MOST_FILES = 8
@@ -56,6 +57,8 @@ def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str
         )
     yield "cells, live", _counts(summary.cells) + f"; {summary.epochs} epochs"
     yield "cells, refit", _refit(summary)
+    if summary.refit is not None and summary.refit.kinetics is not None:
+        yield "kinetics", _kinetics(summary.refit.kinetics)
     yield from _events(summary)
     yield "files", _files(summary)
 
@@ -102,6 +105,13 @@ def _refit(summary: SessionSummary) -> str:
     reasons = "; ".join(f"{count} x {reason}" for reason, count in summary.refit.reasons.items())
     counts = f"{summary.refit.accepted} accepted, {summary.refit.rejected} rejected"
     return f"{counts} ({reasons})" if reasons else counts
+
+
+def _kinetics(kinetics: Kinetics) -> str:
+    times = f"decay {kinetics.decay_s:.3g} s, rise {kinetics.rise_s:.2g} s"
+    if not kinetics.fitted:
+        return f"{times}, as given: too few large events to fit them"
+    return f"{times}, fitted; {kinetics.confidence:.0%} of the traces agree"
 
 
 def _events(summary: SessionSummary) -> Iterator[tuple[str, str]]:

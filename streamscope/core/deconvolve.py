@@ -1,8 +1,9 @@
-"""Denoised traces and events: AR(1) OASIS, frame by frame and over whole traces, with removal of the rise.
+"""Denoised traces and events, frame by frame and over whole traces: AR(1) OASIS, and what goes with it live.
 
 The trace of a cell is c_t = g c_{t-1} + s_t, s_t = 0 or at least s_min. Fluorescence also takes a moment to
-rise; AR(1) alone then sees one event as several. Events are therefore read from the trace with its rise
-undone, y'_t = (y_t - rho y_{t-1}) / (1 - rho), while c comes from the plain trace, which is less noisy.
+rise; AR(1) alone then sees one event as several. The events of a frame are therefore read on that frame from the
+trace with its rise undone, y'_t = (y_t - rho y_{t-1}) / (1 - rho), and with a few frames' delay by non-negative
+deconvolution with the whole response (`EventWindow`); c comes from the plain trace, which is less noisy.
 
 References
 ----------
@@ -18,12 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamscope.core.events import EventWindow
 from streamscope.core.kernels import oasis as kernels
+from streamscope.core.response import Response
 from streamscope.core.robust import median
 from streamscope.errors import StageError
-from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
+from streamscope.types import DoubleArray, FloatArray, IntArray, Kinetics, LongArray
 
-RISE_S = 0.06  # default rise time constant, s
+_SHARP_MIN_SN = 3.0  # smallest event of the frame itself, units of the larger noise without the rise
 _MEMORY_DECAYS = 8.0  # pools older than this many decay times are final
 
 
@@ -70,7 +73,7 @@ def remove_rise(y: FloatArray, rho: float, elapsed: IntArray | None = None) -> F
     return out
 
 
-def rise_coefficient(fps: float, rise_s: float = RISE_S) -> float:
+def rise_coefficient(fps: float, rise_s: float) -> float:
     """Return rho = exp(-1 / (fps rise)), 0 for no rise."""
     return math.exp(-1.0 / (fps * rise_s)) if rise_s > 0 else 0.0
 
@@ -170,6 +173,17 @@ class OnlineOasis:
         if s_min is not None:
             self._s_min = _each(s_min, len(index))
 
+    def retune(self, g: float, s_min: float) -> None:
+        """Go on with another decay and smallest event for all cells; every trace goes on from where it is."""
+        slots = np.arange(self._v.shape[1])
+        nth = (slots - self._oldest[:, None]) % len(slots)
+        following = np.roll(self._t0, -1, axis=1)
+        end = np.where(nth == self._count[:, None] - 1, self._times[-1], following)
+        length = np.where(nth < self._count[:, None], end - self._t0, 0)
+        self._v *= (self._g[:, None] / g) ** length
+        self._new_g, self._new_s_min = g, s_min
+        self._g[:], self._s_min[:] = g, s_min
+
     def tail(self) -> tuple[FloatArray, FloatArray]:
         """Return c, s (n, K) of the last n <= lag frames, which no later frame can carry."""
         times = [int(t) for t in self._times[1:] if t >= 0]
@@ -217,47 +231,56 @@ class OnlineOasis:
 
 
 class Deconvolver:
-    """Denoised traces from the plain trace and events from the trace with its rise removed, frame by frame.
+    """Denoised traces, events of the frame itself, and better ones a few frames later, frame by frame.
 
     Parameters
     ----------
-    g : float
-        Decay per frame period.
-    rho : float
-        Rise per frame period (`rise_coefficient`); 0: events from the plain trace.
+    fps : float
+        Frame rate, Hz.
+    kinetics : Kinetics
+        Of the session.
     lag : int
         Delay of the second read-out, frames.
-    s_min : float
-        Smallest event of the plain trace, noise units (y is in noise units).
-    event_min : float
-        Smallest event of the rise-free trace, in units of its own, larger noise.
+    least : float
+        Smallest event, noise units (y is in noise units): of the trace for c, of the matched filter for s_lag.
+
+    Notes
+    -----
+    The smallest event of the frame itself is 3 units of the larger noise of the trace without its rise; with 2 most
+    of them are noise.
     """
 
-    def __init__(
-        self, g: float, rho: float = 0.0, lag: int = 2, s_min: float = 1.5, event_min: float = 2.0
-    ) -> None:
-        self._rho = rho
-        self._plain = OnlineOasis(g, lag, s_min)
-        self._sharp = OnlineOasis(g, lag, event_min * rise_noise_factor(rho))
+    def __init__(self, fps: float, kinetics: Kinetics, lag: int = 2, least: float = 1.5) -> None:
+        self._fps, self._lag, self._least = fps, lag, least
+        self._kinetics = kinetics
+        self._plain = OnlineOasis(self._g, lag, least)
+        self._sharp = OnlineOasis(self._g, lag, self._sharp_min)
+        self._window = EventWindow(Response.make(fps, kinetics), least, lag)
         self._last = np.zeros(0, np.float32)  # y of the frame before; NaN for a new component
 
     def push(self, y: FloatArray, elapsed: int = 1) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Advance by one frame; return c, s, c_lag, s_lag (K,) as `OnlineOasis.push` does."""
-        c, s, c_lag, s_lag = self._plain.push(y, elapsed)
-        if self._rho <= 0:
-            return c, s, c_lag, s_lag
+        c, _, c_lag, _ = self._plain.push(y, elapsed)
         part = np.float32(self._rho**elapsed)
         last = np.where(np.isnan(self._last), y, self._last)
         self._last = y.astype(np.float32)
         sharp = np.asarray((y - part * last) / (1 - part), np.float32)
-        _, s, _, s_lag = self._sharp.push(sharp, elapsed)
-        return c, s, c_lag, s_lag
+        return c, self._sharp.push(sharp, elapsed)[1], c_lag, self._window.push(y, elapsed)
+
+    def retune(self, kinetics: Kinetics) -> None:
+        """Go on with other time constants; every trace goes on from where it is."""
+        if kinetics == self._kinetics:
+            return
+        self._kinetics = kinetics
+        self._plain.retune(self._g, self._least)
+        self._sharp.retune(self._g, self._sharp_min)
+        self._window.retune(Response.make(self._fps, kinetics))
 
     def remap(self, index: LongArray) -> None:
         """Take over a new list of components: the old position of each, or -1 for a new one."""
         index = np.asarray(index, np.int64)
-        self._plain.remap(index)
-        self._sharp.remap(index)
+        for part in (self._plain, self._sharp, self._window):
+            part.remap(index)
         last = np.full(len(index), np.nan, np.float32)
         if len(self._last):
             last[index >= 0] = self._last[index[index >= 0]]
@@ -265,23 +288,38 @@ class Deconvolver:
 
     def tail(self) -> tuple[FloatArray, FloatArray]:
         """Return c, s (n, K) of the last n <= lag frames."""
-        c, s = self._plain.tail()
-        return (c, self._sharp.tail()[1]) if self._rho > 0 else (c, s)
+        return self._plain.tail()[0], self._window.tail()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all state as arrays, copied."""
         state = {f"plain_{name}": value for name, value in self._plain.state().items()}
         state |= {f"sharp_{name}": value for name, value in self._sharp.state().items()}
-        return state | {"last": self._last.copy(), "rho": np.array([self._rho])}
+        state |= {f"window_{name}": value for name, value in self._window.state().items()}
+        settings = np.array([self._fps, self._lag, self._least])
+        return state | {"last": self._last.copy(), "settings": settings, "kinetics": self._kinetics.array()}
 
     @classmethod
     def from_state(cls, state: dict[str, NDArray[Any]]) -> Deconvolver:
         """Return an instance that goes on where `state` was taken."""
-        out = cls(0.5, float(state["rho"][0]))
+        fps, lag, least = (float(value) for value in state["settings"])
+        out = cls(fps, Kinetics.from_array(state["kinetics"]), int(lag), least)
         out._plain = OnlineOasis.from_state(_part(state, "plain_"))
         out._sharp = OnlineOasis.from_state(_part(state, "sharp_"))
+        out._window = EventWindow.from_state(_part(state, "window_"))
         out._last = state["last"].copy()
         return out
+
+    @property
+    def _g(self) -> float:
+        return math.exp(-1 / (self._fps * self._kinetics.decay_s))
+
+    @property
+    def _rho(self) -> float:
+        return rise_coefficient(self._fps, self._kinetics.rise_s)
+
+    @property
+    def _sharp_min(self) -> float:
+        return _SHARP_MIN_SN * rise_noise_factor(self._rho)
 
 
 def noise_sd(y: FloatArray) -> FloatArray:
@@ -317,62 +355,6 @@ def mode_baseline(y: FloatArray, window: int, fraction: float = 0.35) -> FloatAr
     for k in range(n_cells):
         out[k] = np.interp(at, centres, modes[k])
     return out
-
-
-def estimate_decay_s(C_raw: FloatArray, sn: FloatArray, fps: float, fallback_s: float) -> float:
-    """Return the decay time constant pooled over cells, s.
-
-    Events that no other event follows for 1.5 decay times are found by OASIS, their traces are averaged from
-    where the rise is over, and an exponential is fitted to the average; twice more with the decay found. An
-    average has no noise bias, which the usual ratio of autocovariances has, and bursts do not lengthen it: that
-    ratio gave 1.0 to 1.2 s where 0.6 s was true, this 0.58 to 0.61 s (0.72 for 0.70), at 20 and 30 fps and from
-    first guesses of 0.35 to 1.0 s.
-
-    Parameters
-    ----------
-    C_raw : ndarray, shape (K, T), float32
-        Traces with a baseline of 0.
-    sn : ndarray, shape (K,), float32
-        Their noise.
-    fps : float
-        Frame rate, Hz.
-    fallback_s : float
-        First guess, s; returned if fewer than 10 such events are found. The estimate is within a factor of 3.
-    """
-    for guess in (fallback_s, 2 * fallback_s):
-        decay_s = guess
-        for _ in range(3):
-            found = _decay_of_lone_events(C_raw, sn, fps, decay_s)
-            if found is None:
-                break
-            decay_s = float(np.clip(found, fallback_s / 3, fallback_s * 3))
-        else:
-            return decay_s
-    return fallback_s
-
-
-_LONE_EVENT_SN = 5.0
-_FEWEST_EVENTS = 10
-
-
-def _decay_of_lone_events(C_raw: FloatArray, sn: FloatArray, fps: float, decay_s: float) -> float | None:
-    skip = max(1, math.ceil(2 * RISE_S * fps))
-    length = max(4, round(1.5 * decay_s * fps))
-    n_starts = C_raw.shape[1] - length - skip
-    if n_starts < 1 or len(C_raw) == 0:
-        return None
-    noise = sn.astype(np.float64)
-    _, S = deconvolve(C_raw, math.exp(-1 / (fps * decay_s)), 2 * noise)
-    count = np.cumsum(np.pad(S > 0, ((0, 0), (1, 0))), axis=1)
-    lone = count[:, length + skip : length + skip + n_starts] == count[:, 1 : 1 + n_starts]
-    k, t = np.nonzero(lone & (S[:, :n_starts] > _LONE_EVENT_SN * sn[:, None]))
-    if len(k) < _FEWEST_EVENTS:
-        return None
-    mean = np.array([(C_raw[k, t + skip + j] / sn[k]).mean() for j in range(length)])
-    grid = decay_s * np.exp(np.linspace(-1.1, 1.1, 111))
-    shapes = np.exp(-np.arange(length) / (fps * grid[:, None]))
-    fitted = (shapes @ mean / (shapes**2).sum(1))[:, None] * shapes
-    return float(grid[int(np.argmin(((mean - fitted) ** 2).sum(1)))])
 
 
 def _mode(y: FloatArray, fraction: float) -> NDArray[Any]:

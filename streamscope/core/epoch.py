@@ -8,14 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.background import SparseRows
-from streamscope.types import (
-    ByteArray,
-    ComponentEvent,
-    FloatArray,
-    Footprints,
-    IdArray,
-    LongArray,
-)
+from streamscope.types import ByteArray, ComponentEvent, FloatArray, Footprints, IdArray, Kinetics, LongArray
 
 PROVISIONAL, CONFIRMED = 0, 1
 
@@ -39,6 +32,7 @@ class Epoch:
     solve: FloatArray  # (K, K) inverse of M
     b0: FloatArray  # (H, W) static background, ADU
     sn: FloatArray  # (K,) noise of the signed traces, ADU; frozen for each id
+    kinetics: Kinetics  # of the indicator, given or fitted
     events: tuple[ComponentEvent, ...] = ()
 
     @property
@@ -56,6 +50,7 @@ class Epoch:
             "born_at": self.born_at,
             "snr": self.snr,
             "sn": self.sn,
+            "kinetics": self.kinetics.array(),
             "A_indptr": self.footprints.indptr,
             "A_pixels": self.footprints.pixels,
             "A_weights": self.footprints.weights,
@@ -94,4 +89,5 @@ class Epoch:
             solve=np.ascontiguousarray(arrays["solve"], np.float32),
             b0=np.asarray(arrays["b0_64ths"], np.float32) / np.float32(64),
             sn=np.asarray(arrays["sn"], np.float32),
+            kinetics=Kinetics.from_array(arrays["kinetics"]),
         )

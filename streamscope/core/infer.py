@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.config import EngineConfig
-from streamscope.core.deconvolve import Deconvolver, rise_coefficient
+from streamscope.core.deconvolve import Deconvolver
 from streamscope.core.demix import Demix
 from streamscope.core.epoch import Epoch
 from streamscope.core.kernels import warp
@@ -18,6 +18,7 @@ from streamscope.types import (
     Frame,
     FrameResult,
     IdArray,
+    Kinetics,
     Shift,
     Tail,
 )
@@ -32,7 +33,7 @@ class Infer:
         self._motion = Motion(config, shape)
         self._row = np.zeros(shape[1] + 3, np.float32)
         self._deconvolver = Deconvolver(
-            config.g, rise_coefficient(config.fps), config.deconvolve.lag, config.deconvolve.min_event_sn
+            config.fps, Kinetics(config.decay_s), config.deconvolve.lag, config.deconvolve.min_event_sn
         )
         self._deconvolver.remap(np.zeros(0, np.int64))
         self._shape = shape
@@ -84,6 +85,7 @@ class Infer:
         """Take over what the learner has learned, before the next frame; traces of kept ids go on."""
         place = {int(i): k for k, i in enumerate(self._ids)}
         self._deconvolver.remap(np.array([place.get(int(i), -1) for i in epoch.ids], np.int64))
+        self._deconvolver.retune(epoch.kinetics)
         if self._demix is None:
             self._demix = Demix(self._shape, epoch.step)
         self._epoch = epoch

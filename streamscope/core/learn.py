@@ -15,6 +15,7 @@ from streamscope.core.demix import Demix, field_of
 from streamscope.core.detect import Detector
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.kernels import sparse
+from streamscope.core.kinetics import SessionKinetics
 from streamscope.core.memory import Memory
 from streamscope.core.merge import duplicates
 from streamscope.core.model import Model
@@ -43,6 +44,7 @@ class Learner:
         self._detector = Detector(config, self.model.fine)
         self._births = Births(config)
         self._shapes = Shapes(config, shape)
+        self._kinetics = SessionKinetics(config)
         self._background = np.zeros(self.model.geometry.grid, np.float32)
         self._fine = np.zeros(self.model.fine.grid, np.float32)
         self._fine_background = np.zeros(self.model.fine.grid, np.float32)
@@ -122,7 +124,8 @@ class Learner:
         self._merge(frame)
         self._confirm(slots, frame)
         events, self._events = tuple(self._events), []
-        return self.model.epoch(frame, events)
+        kinetics = self._kinetics.update(self._n, self.memory.window, self.model.sn)
+        return self.model.epoch(frame, kinetics, events)
 
     def _start_over(self) -> None:
         """While the buffer holds every frame: take b0, traces and score from all of them anew."""

@@ -26,6 +26,7 @@ from streamscope.types import (
     FloatArray,
     Footprints,
     IntArray,
+    Kinetics,
     LongArray,
 )
 
@@ -141,7 +142,7 @@ class Model:
         sparse.project(A.indptr, A.pixels, A.weights, self.b0.reshape(-1), self.still)
         self.V.dot(self.b0_blocks, self.still_seen)
 
-    def epoch(self, frame: int, events: tuple[ComponentEvent, ...]) -> Epoch:
+    def epoch(self, frame: int, kinetics: Kinetics, events: tuple[ComponentEvent, ...]) -> Epoch:
         """Return an immutable copy under the next number."""
         self.check_invariants()
         self.number += 1
@@ -158,6 +159,7 @@ class Model:
             solve=self.solve,
             b0=self.b0.copy(),
             sn=self.sn.copy(),
+            kinetics=kinetics,
             events=events,
         )
 

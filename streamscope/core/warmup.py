@@ -13,12 +13,14 @@ import numpy as np
 from streamscope.config import BackgroundConfig, DetectConfig, EngineConfig
 from streamscope.core.background import SparseRows
 from streamscope.core.epoch import CONFIRMED, Epoch
+from streamscope.core.events import find_events
 from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
-from streamscope.types import ByteArray, FloatArray, Footprints, Frame, FrameResult, Shift
+from streamscope.core.response import Response
+from streamscope.types import ByteArray, FloatArray, Footprints, Frame, FrameResult, Kinetics, Shift
 
-_LEARNS = ("sparse", "score", "shapes", "ring", "oasis")  # modules of kernels that the learner uses
+_LEARNS = ("sparse", "score", "shapes", "ring", "oasis", "spikes")  # modules of kernels that the learner uses
 _CELLS = ((20.0, 20.0), (20.0, 25.0), (40.0, 30.0), (44.0, 46.0))
 _N_FRAMES = 120
 _SHAPE = (64, 64)
@@ -59,6 +61,8 @@ def warm_up_learner(progress: Progress) -> None:
         If the learner does not run on this machine.
     """
     learner = Learner(SMALL_CONFIG, _SHAPE)
+    response = Response.make(SMALL_CONFIG.fps, Kinetics(SMALL_CONFIG.decay_s))
+    find_events(np.zeros((1, 3), np.float32), response, 1.0)  # live it is first needed after this movie ends
     for index, image in enumerate(small_movie()):
         learner.consume(image.astype(np.float32), _result(index))
         counts = [n for name, n in signature_counts().items() if name.split(".")[-2] in _LEARNS]
@@ -91,6 +95,7 @@ def _epoch(n: int) -> Epoch:
         solve=np.eye(n, dtype=np.float32),
         b0=np.full(_SHAPE, 80, np.float32),
         sn=np.ones(n, np.float32),
+        kinetics=Kinetics(SMALL_CONFIG.decay_s),
     )
 
 

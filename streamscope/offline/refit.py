@@ -20,7 +20,7 @@ import scipy.sparse as sp
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import RingGeometry, bin_footprints, fit_ring_rows, ring_mean_weights
-from streamscope.core.deconvolve import estimate_decay_s
+from streamscope.core.kinetics import fit_kinetics
 from streamscope.offline import accept
 from streamscope.offline.pictures import correlation_image
 from streamscope.offline.project import Background, demix, mixed, project, rows_matrix
@@ -29,13 +29,14 @@ from streamscope.offline.reshape import reshape
 from streamscope.offline.seeding import find_seeds
 from streamscope.offline.store import THREADS, FrameStore
 from streamscope.offline.survey import Survey
-from streamscope.offline.temporal import Indicator, denoise, sharp_events
+from streamscope.offline.temporal import Indicator, denoise, events
 from streamscope.types import (
     DoubleArray,
     FloatArray,
     Footprints,
     IdArray,
     IntArray,
+    Kinetics,
     LongArray,
     Movie,
     RefitResult,
@@ -142,7 +143,7 @@ class Session:
         self.background = Background(geometry, self._prior, mean, mean_bins)
         self._u = np.zeros((0, store.n_frames), np.float32)
         least = config.deconvolve.min_event_sn
-        self.indicator = Indicator(config.fps, config.decay_s, least, elapsed)
+        self.indicator = Indicator(config.fps, Kinetics(config.decay_s), least, elapsed)
         self.activity = denoise(self._u, self.indicator)
         clock.stop("surveying")
 
@@ -167,13 +168,21 @@ class Session:
     def run(self, report: Progress) -> None:
         """Fit everything in turn."""
         traces, ring = ("fitting traces", self.fit_traces), ("fitting the background", self.fit_ring)
-        shapes, decay = ("fitting footprints", self.fit_shapes), ("fitting traces", self.fit_decay)
+        shapes, kinetics = ("fitting footprints", self.fit_shapes), ("fitting traces", self.fit_kinetics)
         merge, prune = ("merging", self.merge), ("merging", self.prune)
         steps: list[tuple[str, Callable[[], None]]] = [
-            *[("finding cells", lambda: self.seed(_FIRST_SCORE)), traces, merge, prune, ring, traces, decay],
+            *[
+                ("finding cells", lambda: self.seed(_FIRST_SCORE)),
+                traces,
+                merge,
+                prune,
+                ring,
+                traces,
+                kinetics,
+            ],
             *[shapes, traces, merge, prune],
             *[("finding more cells", lambda: self.seed(_SECOND_SCORE)), traces, merge, prune, shapes, traces],
-            *[merge, prune, ring, traces, shapes, ring, traces, merge, decay],
+            *[merge, prune, ring, traces, shapes, ring, traces, merge, kinetics],
         ]
         for i, (stage, step) in enumerate(steps):
             report(stage, i / len(steps))
@@ -225,11 +234,13 @@ class Session:
             )
         self.background = Background(geometry, W, self.background.mean_image, self.background.mean_bins)
 
-    def fit_decay(self) -> None:
-        """Fit the decay of the indicator, and denoise with it."""
+    def fit_kinetics(self) -> None:
+        """Fit the decay and rise of the indicator, and denoise with them."""
         a, config = self.activity, self.config
-        decay_s = estimate_decay_s(a.C_raw, a.sn, config.fps, config.decay_s)
-        self.indicator = replace(self.indicator, decay_s=decay_s)
+        found = fit_kinetics(
+            a.C_raw, a.sn, config.fps, Kinetics(config.decay_s), start=self.indicator.kinetics
+        )
+        self.indicator = replace(self.indicator, kinetics=found)
         self._denoise()
 
     def fit_shapes(self) -> None:
@@ -298,7 +309,7 @@ class Session:
             b0[pixels] -= weights * float(a.C[k].mean())
         picture = correlation_image(self.store, self.footprints, a.C, self.background)
         self.clock.stop("finishing")
-        self.notes |= {"seconds": dict(self.clock.seconds), "decay_s": round(self.indicator.decay_s, 4)}
+        self.notes |= {"seconds": dict(self.clock.seconds)}
         g = np.zeros((n, 2), np.float32)
         g[:, 0] = self.indicator.g
         shape = self.store.shape
@@ -306,7 +317,7 @@ class Session:
             footprints=self.footprints,
             ids=_numbered(self.ids, live_ids, first_new_id),
             C=a.C,
-            S=sharp_events(a, self.indicator),
+            S=events(a, self.indicator),
             C_raw=a.C_raw,
             sn=a.sn,
             g=g,
@@ -318,6 +329,7 @@ class Session:
             b0=b0.reshape(shape),
             mean_image=mean.reshape(shape),
             correlation_image=picture,
+            kinetics=self.indicator.kinetics,
             notes=self.notes,
         )
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 
 from streamscope.core import deconvolve as dc
+from streamscope.core.events import find_events
+from streamscope.core.response import Response
 from streamscope.offline.store import THREADS
-from streamscope.types import FloatArray, IntArray
+from streamscope.types import FloatArray, IntArray, Kinetics
 
 _BASELINE_S = 45.0
 
@@ -38,27 +41,31 @@ class Indicator:
     """What events look like."""
 
     fps: float  # Hz
-    decay_s: float  # s
+    kinetics: Kinetics
     least_sn: float  # smallest event, noise units
     elapsed: IntArray | None = None  # (T,) frame periods since the frame before; None: all 1
 
     @property
     def g(self) -> float:
         """Return the decay per frame period."""
-        return math.exp(-1 / (self.fps * self.decay_s))
+        return math.exp(-1 / (self.fps * self.kinetics.decay_s))
 
     @property
     def span(self) -> int:
         """Return the decay in frames, at least 1."""
-        return max(1, round(self.decay_s * self.fps))
+        return max(1, round(self.kinetics.decay_s * self.fps))
 
 
 def denoise(signed: FloatArray, indicator: Indicator) -> Activity:
     """Return baseline-free, denoised traces and events of signed traces (K, T) with a known decay."""
-    cuts = np.linspace(0, len(signed), 2 * THREADS + 1).astype(int)
     with ThreadPoolExecutor(THREADS) as pool:
-        parts = list(pool.map(lambda a, b: _denoise(signed[a:b], indicator), cuts[:-1], cuts[1:]))
+        parts = list(pool.map(lambda rows: _denoise(signed[rows], indicator), _shares(len(signed))))
     return Activity(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Activity)))
+
+
+def _shares(n: int) -> list[slice]:
+    cuts = np.linspace(0, n, 2 * THREADS + 1).astype(int)
+    return [slice(a, b) for a, b in pairwise(cuts.tolist())]
 
 
 def _denoise(signed: FloatArray, indicator: Indicator) -> Activity:
@@ -69,12 +76,17 @@ def _denoise(signed: FloatArray, indicator: Indicator) -> Activity:
     return Activity(C, S, C_raw, sn, event_contrast(C_raw, sn, indicator.span))
 
 
-def sharp_events(activity: Activity, indicator: Indicator) -> FloatArray:
-    """Return events (K, T) from the traces with their rise removed."""
-    rho = dc.rise_coefficient(indicator.fps)
-    least = indicator.least_sn * dc.rise_noise_factor(rho) * activity.sn.astype(np.float64)
-    sharp = dc.remove_rise(activity.C_raw, rho, indicator.elapsed)
-    return dc.deconvolve(sharp, indicator.g, least, indicator.elapsed)[1]
+def events(activity: Activity, indicator: Indicator) -> FloatArray:
+    """Return the events (K, T) that explain the traces best with the whole response, rise and decay."""
+    response = Response.make(indicator.fps, indicator.kinetics)
+    sn = activity.sn[:, None]
+
+    def find(rows: slice) -> FloatArray:
+        traces = activity.C_raw[rows] / sn[rows]
+        return find_events(traces, response, indicator.least_sn, indicator.elapsed)[0] * sn[rows]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return np.concatenate(list(pool.map(find, _shares(len(activity.C_raw)))))
 
 
 def event_contrast(traces: FloatArray, sn: FloatArray, span: int) -> FloatArray:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.types import Footprints
+from streamscope.types import Footprints, Kinetics
 
 FORMAT = "streamscope-session"
 FORMAT_VERSION = 1
@@ -68,3 +68,20 @@ def get_footprints(group: h5py.Group) -> Footprints:
         group["A_indices"][()].astype(np.int32),
         group["A_data"][()].astype(np.float32),
     )
+
+
+def put_kinetics(group: h5py.Group, kinetics: Kinetics) -> None:
+    """Write the time constants as a small group of attributes."""
+    target = group.create_group("kinetics")
+    target.attrs["decay_s"], target.attrs["rise_s"] = kinetics.decay_s, kinetics.rise_s
+    target.attrs["confidence"] = kinetics.confidence
+    target.attrs["origin"] = "fitted" if kinetics.fitted else "given"
+
+
+def get_kinetics(group: h5py.Group) -> Kinetics | None:
+    """Return the time constants, or None if the file does not hold them."""
+    if "kinetics" not in group:
+        return None
+    attrs = group["kinetics"].attrs
+    decay_s, rise_s, confidence = (float(attrs[name]) for name in ("decay_s", "rise_s", "confidence"))
+    return Kinetics(decay_s, rise_s, confidence, attrs["origin"] == "fitted")

@@ -23,6 +23,7 @@ from streamscope.storage.layout import (
     make_matrix,
     put,
     put_footprints,
+    put_kinetics,
     put_text,
 )
 from streamscope.storage.live import TRACE_FIELDS
@@ -166,6 +167,8 @@ def _write_refit(group: h5py.Group, refit: RefitResult) -> None:
     for name in ("b0", "mean_image"):
         put(group, name, getattr(refit, name), "gray levels")
     put(group, "correlation_image", refit.correlation_image, "mean correlation with the neighbours")
+    if refit.kinetics is not None:
+        put_kinetics(group, refit.kinetics)
     group.attrs["notes"] = json.dumps(_plain(dict(refit.notes)))
 
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from streamscope.errors import StorageError
-from streamscope.storage.layout import FORMAT, FORMAT_VERSION, get_footprints, get_text
+from streamscope.storage.layout import FORMAT, FORMAT_VERSION, get_footprints, get_kinetics, get_text
 from streamscope.storage.live import (
     TRACE_FIELDS,
     EpochRecord,
@@ -20,7 +20,7 @@ from streamscope.storage.live import (
     LiveFrames,
     LiveTraces,
 )
-from streamscope.types import ComponentEvent, IdArray, RefitResult
+from streamscope.types import ComponentEvent, IdArray, Kinetics, RefitResult
 
 
 class ResultReader:
@@ -122,6 +122,10 @@ class ResultReader:
         group = self._file["refit"]
         return get_text(group, "status"), get_text(group, "reasons")
 
+    def refit_kinetics(self) -> Kinetics | None:
+        """Return the time constants that the refit worked with, or None if the file does not say."""
+        return get_kinetics(self._file["refit"])
+
     def refit(self) -> RefitResult:
         """Return what the refit found.
 
@@ -142,6 +146,7 @@ class ResultReader:
             ids=group["ids"][()],
             status=get_text(group, "status"),
             reasons=get_text(group, "reasons"),
+            kinetics=get_kinetics(group),
             notes=json.loads(group.attrs["notes"]),
             **{name: group[name][()] for name in (*names, *images)},
         )

@@ -14,7 +14,7 @@ from streamscope.storage.live import LIVE_STATUS, EventRecord, LiveFrames, LiveR
 from streamscope.storage.result_reader import ResultReader
 from streamscope.storage.session_folder import SessionFolder
 from streamscope.storage.session_record import open_live
-from streamscope.types import FLAG_BAD_MOTION, FLAG_LATE, DoubleArray
+from streamscope.types import FLAG_BAD_MOTION, FLAG_LATE, DoubleArray, Kinetics
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class RefitSummary:
     accepted: int
     rejected: int
     reasons: Mapping[str, int]
+    kinetics: Kinetics | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def _refit(live: LiveRecord) -> RefitSummary | None:
     rejected = [reason for verdict, reason in zip(status, reasons, strict=True) if verdict != "accepted"]
     # Reasons quote each component's own numbers; the kind of reason is what is left without them.
     kinds = Counter(re.sub(r"-?\d+(\.\d+)?", "N", reason) for reason in rejected)
-    return RefitSummary(len(status) - len(rejected), len(rejected), kinds)
+    return RefitSummary(len(status) - len(rejected), len(rejected), kinds, live.refit_kinetics())
 
 
 def _files(session: SessionFolder) -> dict[str, int]:

@@ -11,7 +11,16 @@ from streamscope.core.background import SparseRows
 from streamscope.core.epoch import Epoch
 from streamscope.session.engine import Engine, Shape, WarmProgress
 from streamscope.session.lanes import Infers, Learns
-from streamscope.types import ComponentEvent, FloatArray, Footprints, Frame, FrameResult, Shift, Tail
+from streamscope.types import (
+    ComponentEvent,
+    FloatArray,
+    Footprints,
+    Frame,
+    FrameResult,
+    Kinetics,
+    Shift,
+    Tail,
+)
 
 LAG = 2
 
@@ -32,6 +41,7 @@ def fake_epoch(n: int, frame: int, shape: Shape, events: Sequence[ComponentEvent
         solve=np.eye(n, dtype=np.float32),
         b0=np.zeros(shape, np.float32),
         sn=np.ones(n, np.float32),
+        kinetics=Kinetics(0.6),
         events=tuple(events),
     )
 

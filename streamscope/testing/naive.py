@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streamscope.core.response import Response
 from streamscope.types import BoolArray, DoubleArray, FloatArray, Footprints, IntArray, LongArray
 
 
@@ -79,6 +80,35 @@ def oasis(y: DoubleArray, times: IntArray, g: float, s_min: float) -> tuple[Doub
             first = int(np.flatnonzero(inside)[0])
             s[first] = c[first] - c[first - 1] * g ** (times[first] - times[first - 1])
     return c, s
+
+
+def events(
+    y: DoubleArray, times: IntArray, response: Response, least: float, size: int, sweeps: int
+) -> DoubleArray:
+    """Return the events (T,) of one trace after its last sample, each residual computed from all events anew."""
+
+    slow, log_slow, fast, log_fast = response.exponentials
+
+    def h(lag: int) -> float:
+        if lag == 0:
+            return float(response.taps[0])
+        return float(slow * np.exp(log_slow * lag) - fast * np.exp(log_fast * lag))
+
+    s = np.zeros(len(y))
+    known = [t for t in range(len(y)) if np.isfinite(y[t])]
+    first = known[0]
+    for now in known:
+        window = [t for t in known if now - size < t <= now]
+        for _ in range(sweeps):
+            for i in window:
+                match = power = 0.0
+                for j in [t for t in window if t >= i]:
+                    before = max(y[first], 0) * np.exp(log_slow * (times[j] - times[first]))
+                    made = sum(s[n] * h(int(times[j] - times[n])) for n in range(j + 1))
+                    match += h(int(times[j] - times[i])) * (y[j] - before - made)
+                    power += h(int(times[j] - times[i])) ** 2
+                s[i] += max((match - least * np.sqrt(power)) / power, -s[i])
+    return s
 
 
 def dense(footprints: Footprints) -> DoubleArray:

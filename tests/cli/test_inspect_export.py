@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from streamscope.storage.journal import Journal, JournalReader
 from streamscope.storage.result import add_refit, write_session
 from streamscope.storage.session_folder import SessionFolder, create_session
 from streamscope.testing.fake_session import N_FRAMES, SHAPE, FakeSession, fake_refit
-from streamscope.types import MovieInfo
+from streamscope.types import Kinetics, MovieInfo
 
 app = typer.Typer()
 app.command()(inspect)
@@ -80,6 +81,12 @@ def test_inspect_counts_the_reasons_of_the_refit(session: SessionFolder):
     screen = " ".join(run("inspect", session.folder).split())
     assert "2 accepted, 1 rejected (1 x peak N sn, at least N wanted)" in screen
     assert "streamscope refit" not in screen
+    assert "kinetics" not in screen  # this refit does not say
+    add_refit(session, replace(fake_refit(), kinetics=Kinetics(1.234, 0.15, 0.9, fitted=True)))
+    screen = " ".join(run("inspect", session.folder).split())
+    assert "decay 1.23 s, rise 0.15 s, fitted; 90% of the traces agree" in screen
+    add_refit(session, replace(fake_refit(), kinetics=Kinetics(0.6)))
+    assert "decay 0.6 s, rise 0.06 s, as given" in " ".join(run("inspect", session.folder).split())
 
 
 def test_inspect_says_what_can_be_done_with_a_session_that_was_cut_short(tmp_path: Path):

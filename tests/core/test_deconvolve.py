@@ -4,6 +4,7 @@ import pytest
 from streamscope.core import deconvolve as dc
 from streamscope.errors import StageError
 from streamscope.testing import naive
+from streamscope.types import Kinetics
 
 
 def simulate(rng, n_cells=4, length=120, g=0.9, rise=0.0, noise=0.3):
@@ -69,11 +70,10 @@ def test_remap_keeps_the_cells_that_stay_and_starts_new_ones():
     assert np.allclose(c, [kept[0, -1], fresh[0, -1]], atol=1e-5)
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.4])
-def test_saved_and_restored_midway_goes_on_the_same(rho):
+def test_saved_and_restored_midway_goes_on_the_same():
     rng = np.random.default_rng(4)
     y, _, _ = simulate(rng, 3, 80)
-    straight = dc.Deconvolver(0.9, rho, 2, 1.5, 2.0)
+    straight = dc.Deconvolver(20.0, Kinetics(0.5, 0.05))
     straight.remap(np.full(3, -1))
     for t in range(40):
         straight.push(y[:, t].copy())
@@ -116,7 +116,7 @@ def test_a_nan_sample_says_nothing_and_the_trace_decays_through_it():
     assert np.allclose([online.push(y[:, t].copy())[0] for t in range(5)], c.T)
 
 
-def test_removing_the_rise_finds_events_better_online_and_offline():
+def test_removing_the_rise_finds_events_better():
     rng = np.random.default_rng(6)
     y, _, truth = simulate(rng, 4, 600, g=0.92, rise=0.45, noise=0.06)
     noise = dc.noise_sd(y)
@@ -127,10 +127,6 @@ def test_removing_the_rise_finds_events_better_online_and_offline():
         np.corrcoef(sharp.ravel(), truth.ravel())[0, 1]
         > np.corrcoef(plain.ravel(), truth.ravel())[0, 1] + 0.1
     )
-    online = dc.Deconvolver(0.92, 0.45, 2, 1.5, 2.0)
-    online.remap(np.full(4, -1))
-    s_lag = np.stack([online.push(y[:, t].copy())[3] for t in range(600)], 1)
-    assert np.corrcoef(s_lag[:, 2:].ravel(), truth[:, :-2].ravel())[0, 1] > 0.8
 
 
 def test_remove_rise_inverts_the_rise_across_gaps():
@@ -144,19 +140,10 @@ def test_remove_rise_inverts_the_rise_across_gaps():
     assert np.allclose(dc.remove_rise(f, 0.4, elapsed), x, atol=1e-5)
 
 
-def test_noise_baseline_and_decay_are_recovered_from_a_simulation():
+def test_noise_and_baseline_are_recovered_from_a_simulation():
     rng = np.random.default_rng(8)
     y, _, _ = simulate(rng, 8, 2000, g=np.exp(-1 / 12), noise=0.25)
     assert np.allclose(dc.noise_sd(y), 0.25, rtol=0.25)
     drift = np.linspace(5, 9, 2000).astype(np.float32)
     quiet = (rng.random((3, 2000)) < 0.1) * 4 + 0.2 * rng.standard_normal((3, 2000)) + drift
     assert np.abs(dc.mode_baseline(quiet.astype(np.float32), 400) - drift).mean() < 0.2
-    assert 0.3 < dc.estimate_decay_s(y, dc.noise_sd(y), 20.0, 0.6) < 0.9
-    assert dc.estimate_decay_s(np.zeros((0, 2000), np.float32), np.zeros(0, np.float32), 20.0, 0.6) == 0.6
-
-
-@pytest.mark.parametrize("guess_s", [0.3, 0.6, 1.2])
-def test_the_decay_is_found_from_any_reasonable_guess(guess_s):
-    rng = np.random.default_rng(9)
-    y, _, _ = simulate(rng, 10, 3000, g=np.exp(-1 / 12), rise=0.4, noise=0.1)
-    assert 0.5 < dc.estimate_decay_s(y, dc.noise_sd(y), 20.0, guess_s) < 0.7

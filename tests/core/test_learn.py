@@ -8,7 +8,7 @@ from streamscope.core.background import SparseRows
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.infer import Infer
 from streamscope.core.learn import Learner
-from streamscope.types import ComponentEvent, FloatArray, Footprints, Frame
+from streamscope.types import ComponentEvent, FloatArray, Footprints, Frame, Kinetics
 
 SHAPE = (80, 88)
 CELLS = [(24.0, 26.0), (24.0, 33.0), (52.0, 40.0), (58.0, 70.0)]
@@ -169,6 +169,7 @@ def test_signed_traces_solve_the_folded_system():
         solve=np.ones((1, 1), np.float32),
         b0=np.full(SHAPE, 50, np.float32),
         sn=np.array([2.0], np.float32),
+        kinetics=Kinetics(0.6),
         events=(ComponentEvent("born", 7, 0),),
     )
     infer = Infer(CONFIG, SHAPE)

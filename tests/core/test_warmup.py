@@ -5,9 +5,10 @@ import numpy as np
 from streamscope.config import EngineConfig
 from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
+from streamscope.core.kinetics import fit_kinetics
 from streamscope.core.learn import Learner
 from streamscope.core.warmup import warm_up_infer, warm_up_learner
-from streamscope.types import Frame
+from streamscope.types import Frame, Kinetics
 
 
 def blinking(n_frames, shape, cells, rng):
@@ -42,5 +43,7 @@ def test_no_kernel_gains_a_signature_after_the_warm_up():
             infer.adopt(epoch)
             found = epoch.n
     assert found >= 2
+    spikes = np.cumsum(rng.random((6, 900)) < 0.02, 1).astype(np.float32) % 2 * 20
+    assert fit_kinetics(spikes, np.ones(6, np.float32), 20, Kinetics(0.5)).fitted
     assert signature_counts() == before
     assert said[-1][1] <= said[-1][2]

@@ -64,6 +64,8 @@ def test_the_result_is_complete_and_finite(result):
     assert np.isfinite(result.C).all()
     assert (result.C >= 0).all()
     assert (result.S >= 0).all()
+    assert result.kinetics is not None
+    assert result.kinetics.fitted
     assert result.notes["seconds"]["registering"] > 0
 
 

@@ -13,7 +13,7 @@ from streamscope.offline.store import SCALE, FrameStore, Scratch
 from streamscope.offline.survey import Survey, bin_frames
 from streamscope.offline.temporal import Indicator, denoise, event_contrast
 from streamscope.testing import naive, naive_refit
-from streamscope.types import Footprints
+from streamscope.types import Footprints, Kinetics
 
 SHAPE = (22, 27)
 N_FRAMES = 60
@@ -187,7 +187,7 @@ def test_a_rejected_component_says_why():
     events = (rng.random((4, 400)) < 0.02) * 30.0
     events[2] = 0
     y = np.array([np.convolve(e, np.exp(-np.arange(40) / 6))[:400] for e in events])
-    indicator = Indicator(10.0, 0.6, 1.5)
+    indicator = Indicator(10.0, Kinetics(0.6), 1.5)
     activity = denoise((y + rng.standard_normal(y.shape)).astype(np.float32), indicator)
     reasons = accept.verdicts(footprints, activity, indicator.span, 6.0, 12.0)
     assert reasons[0] == reasons[1] == ""

@@ -19,7 +19,7 @@ from streamscope.storage.result import ResultReader, add_refit, write_session
 from streamscope.storage.session_folder import SessionFolder
 from streamscope.storage.session_record import open_live
 from streamscope.testing.fake_session import N_FRAMES, FakeSession, fake_refit
-from streamscope.types import RefitResult
+from streamscope.types import Kinetics, RefitResult
 
 
 def assert_equal(a: object, b: object) -> None:
@@ -87,6 +87,17 @@ def test_a_refit_comes_back_as_it_was(written: SessionFolder, fake: FakeSession)
     with ResultReader(written.result) as reader, JournalReader(written.journal) as journal:
         assert_equal(reader.refit(), refit)
         assert_equal(everything(reader)[2], everything(journal)[2])
+
+
+@pytest.mark.parametrize("kinetics", [Kinetics(0.61, 0.055, 0.96, fitted=True), Kinetics(1.4)])
+def test_the_time_constants_of_a_refit_are_kept_with_their_units(written: SessionFolder, kinetics: Kinetics):
+    add_refit(written, replace(fake_refit(), kinetics=kinetics))
+    with ResultReader(written.result) as reader:
+        assert reader.refit_kinetics() == reader.refit().kinetics == kinetics
+    with h5py.File(written.result) as file:
+        attrs = file["refit/kinetics"].attrs
+        assert attrs["decay_s"] == kinetics.decay_s
+        assert attrs["origin"] == ("fitted" if kinetics.fitted else "given")
 
 
 def test_a_second_refit_takes_the_place_of_the_first(written: SessionFolder):
