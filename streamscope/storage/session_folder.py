@@ -89,6 +89,7 @@ def create_session(
     info: MovieInfo,
     started: datetime,
     devices: Sequence[str] = (),
+    estimates: Mapping[str, Any] | None = None,
 ) -> SessionFolder:
     """Make the folder of a new session with its metaData.json, and return it.
 
@@ -104,6 +105,8 @@ def create_session(
         Start of the session, with time zone; the folder is named after its local time.
     devices : sequence of str
         Names of the devices recorded into this folder; none when a recording is replayed.
+    estimates : mapping, optional
+        Settings that were measured on the recording, by name: value, confidence, how many sites.
 
     Raises
     ------
@@ -120,6 +123,7 @@ def create_session(
         folder = _make_new(day, f"{started:%H_%M_%S}")
         made.append(folder)
         metadata = _metadata(folder, config, engine, info, started, devices)
+        metadata["streamscope"]["estimates"] = dict(estimates or {})
         _write_json(folder / METADATA_NAME, metadata)
     except (OSError, StorageError) as error:
         _remove(made)
