@@ -172,20 +172,26 @@ def _find_flashes(
 ) -> None:
     """Add to both lists the spots of a block that stand out of the noise, at `1 / factor` of its size."""
     images = [_shrunk(image, factor) for image in block]
-    spots = np.stack([_spots(image) for image in images])
+    spots = [_spots(image) for image in images]
+    edge = int(np.ceil(margin / factor)) + 4
+    h, w = images[0].shape
+    inside = (slice(edge, max(edge, h - edge)), slice(edge, max(edge, w - edge)))
     for sign, found in ((1, bright), (-1, dark)):
-        away = np.minimum(sign * spots, 0)  # the side without the cells has the noise
-        noise = np.sqrt(cv2.blur(2 * np.square(away, out=away).mean(0), (15, 15))) + 1e-3
-        edge = int(np.ceil(margin / factor)) + 4
-        inside = (
-            slice(edge, max(edge, noise.shape[0] - edge)),
-            slice(edge, max(edge, noise.shape[1] - edge)),
-        )
+        scale = np.float32(sign) / _noise(spots, sign)
         for image, spot in zip(images, spots, strict=True):
-            height = sign * spot / noise
+            height = spot * scale
             for y, x in _maxima(height, inside):
                 patch = sign * _cut(image, int(y), int(x))
                 found.append(_Flash(int(y), int(x), float(height[y, x]), patch))
+
+
+def _noise(spots: list[FloatArray], sign: int) -> FloatArray:
+    """Return the s.d. of the spots, (h, w), from the side on which those that are sought do not lie."""
+    total = np.zeros_like(spots[0])
+    for spot in spots:
+        total += np.square(np.minimum(sign * spot, 0))
+    variance = cv2.blur(total * np.float32(2 / len(spots)), (15, 15))
+    return np.asarray(np.sqrt(variance) + 1e-3, np.float32)
 
 
 def _shrunk(image: FloatArray, factor: int) -> FloatArray:
@@ -206,8 +212,11 @@ def _spots(image: FloatArray) -> FloatArray:
 
 def _maxima(height: FloatArray, inside: tuple[slice, slice]) -> LongArray:
     """Return rows and columns of the highest local maxima, (n, 2)."""
+    high = height >= _LEAST_SD
+    if not high.any():
+        return np.zeros((0, 2), np.int64)
     top = np.zeros(height.shape, bool)
-    top[inside] = ((height >= _LEAST_SD) & (height == cv2.dilate(height, np.ones((7, 7), np.uint8))))[inside]
+    top[inside] = (high & (height == cv2.dilate(height, np.ones((7, 7), np.uint8))))[inside]
     places = np.argwhere(top)
     order = np.argsort(-height[top], kind="stable")[:_MOST_FLASHES]
     return np.asarray(places[order], np.int64)
