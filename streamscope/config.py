@@ -1,6 +1,7 @@
 """Settings: one frozen model per stage, with unit and range of each field.
 
-Only the cell diameter must be given; fps and um per px come from the recording where it knows them.
+Only the cell diameter must be given, or measured on the recording (`AUTO`); fps and um per px come from the
+recording where it knows them.
 Time constants are in seconds; a stage never sees more than its own model.
 """
 
@@ -29,6 +30,8 @@ INDICATOR_DECAY_S = {
     "jGCaMP8m": 0.35,
     "jGCaMP8s": 0.7,
 }
+
+AUTO = "auto"  # as a cell diameter: measure it
 
 
 class Settings(BaseModel):
@@ -105,7 +108,10 @@ class WireConfig(Settings):
 class SessionConfig(Settings):
     """Everything a session is run with. Stored beside its results."""
 
-    cell_diameter: str = Field("13um", description="cell diameter: a number with um or px, e.g. 13um, 8px")
+    cell_diameter: str = Field(
+        "13um",
+        description="cell diameter: a number with um or px, e.g. 13um or 8px, or auto: measured on the recording",
+    )
     fps: float | None = Field(None, gt=0, le=1000, description="frame rate, overrides the recording's, Hz")
     um_per_px: float | None = Field(
         None, gt=0, le=50, description="pixel size, overrides the recording's, um"
@@ -154,7 +160,7 @@ def engine_config(
     Parameters
     ----------
     config : SessionConfig
-        What the user gave.
+        What the user gave; a diameter that is `AUTO` must have been measured.
     shape : tuple of int
         (H, W) of the frames, px.
     fps, um_per_px : float or None
@@ -165,9 +171,7 @@ def engine_config(
     ConfigError
         If the frame rate or pixel size is not known, or the diameter makes no sense for the frame.
     """
-    fps = config.fps or fps
-    if fps is None:
-        raise ConfigError("the recording does not say its frame rate: give it with --fps, e.g. --fps 20")
+    fps = frame_rate(config, fps)
     um_per_px = config.um_per_px or um_per_px
     return EngineConfig(
         cell_diameter_px=diameter_px(config.cell_diameter, shape, um_per_px),
@@ -176,6 +180,14 @@ def engine_config(
         um_per_px=um_per_px,
         **{name: getattr(config, name) for name in _ENGINE_PARTS},
     )
+
+
+def frame_rate(config: SessionConfig, fps: float | None) -> float:
+    """Return the frame rate, Hz: the user's, or the recording's own `fps`; or say that it is missing."""
+    fps = config.fps or fps
+    if fps is None:
+        raise ConfigError("the recording does not say its frame rate: give it with --fps, e.g. --fps 20")
+    return fps
 
 
 _ENGINE_PARTS = ("motion", "background", "detect", "shapes", "deconvolve", "refit")
@@ -206,7 +218,9 @@ def diameter_px(text: str, shape: tuple[int, int], um_per_px: float | None) -> f
     elif unit == "px":
         px = value
     else:
-        raise ConfigError(f"cell diameter {text!r} is not a number with um or px; write e.g. 13um or 8px")
+        raise ConfigError(
+            f"cell diameter {text!r} is not a number with um or px; write e.g. 13um or 8px, or auto"
+        )
     largest = min(shape) / 4
     if not 4 <= px <= largest:
         raise ConfigError(

@@ -73,9 +73,11 @@ def _recording(folder: SessionFolder) -> Iterator[tuple[str, str]]:
     height, width = folder.shape
     um = "um per px not known" if engine["um_per_px"] is None else f"{engine['um_per_px']:g} um per px"
     yield "recording", f"{source['spec']} ({source['device']}, {height}x{width} px, {um})"
+    measured = folder.ours.get("estimates", {}).get("cell_diameter")
+    sure = "" if measured is None else f" (measured, confidence {measured['confidence']:.2f})"
     yield (
         "",
-        f"cell diameter {engine['cell_diameter_px']:.1f} px, {engine['fps']:g} fps, {config['indicator']}",
+        f"cell diameter {engine['cell_diameter_px']:.1f} px{sure}, {engine['fps']:g} fps, {config['indicator']}",
     )
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from streamscope.session.machine import State
 from streamscope.session.observer import Observer
+from streamscope.session.plan import SessionPlan
 from streamscope.session.runner import Outcome
 from streamscope.types import Health, MovieInfo
 from streamscope.wire.endpoints import Endpoints
@@ -113,6 +114,20 @@ def tell_warnings(info: MovieInfo) -> None:
     console = Console(stderr=True, highlight=False)
     for warning in info.warnings:
         console.print(f"note     {warning}", markup=False, soft_wrap=True)
+
+
+def tell_diameter(plan: SessionPlan) -> None:
+    """Write the cell diameter if it was measured on the recording, and how sure it is."""
+    if plan.diameter is None:
+        return
+    px, um_per_px = plan.engine.cell_diameter_px, plan.engine.um_per_px
+    um = "" if um_per_px is None else f" ({px * um_per_px:.0f} um)"
+    Console(stderr=True, highlight=False).print(
+        f"cells    {px:.1f} px{um}, confidence {plan.diameter.confidence:.2f}, "
+        f"from {plan.diameter.n_sites} sites",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def tell_outcome(outcome: Outcome) -> None:

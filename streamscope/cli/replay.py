@@ -22,7 +22,10 @@ def replay(
     ],
     speed: Annotated[str, typer.Option(help="Times real time, e.g. 1x or 4x, or max.")] = "1x",
     cell_diameter: Annotated[
-        str | None, typer.Option(help="Cell diameter, e.g. 13um or 8px.", show_default="13um")
+        str | None,
+        typer.Option(
+            help="Cell diameter, e.g. 13um or 8px, or auto: measured on the recording.", show_default="13um"
+        ),
     ] = None,
     fps: Annotated[
         float | None, typer.Option(help="Frame rate, Hz; overrides the recording's.", show_default=False)
@@ -72,15 +75,19 @@ def plan_of(
     from streamscope.config import from_toml
     from streamscope.session.plan import make_plan, parse_speed
 
-    return make_plan(source, from_toml(config, given), parse_speed(speed), loop, refit)
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
+    return make_plan(source, from_toml(config, given), parse_speed(speed), loop, refit, tell)
 
 
 def run_plan(plan: SessionPlan) -> Outcome:
     """Run a session with its progress in the terminal, say what came out, and return how it ended."""
-    from streamscope.cli.progress import Progress, tell_outcome, tell_warnings
+    from streamscope.cli.progress import Progress, tell_diameter, tell_outcome, tell_warnings
     from streamscope.session.runner import run_session
 
     tell_warnings(plan.movie.info)
+    tell_diameter(plan)
     try:
         with Progress() as progress:
             outcome = run_session(plan, progress)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from streamscope.config import EngineConfig, SessionConfig, engine_config
+from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config, frame_rate
 from streamscope.errors import ConfigError, StorageError
 from streamscope.session.registry import open_movie
 from streamscope.storage.session_folder import safe_name
 from streamscope.types import Movie
+
+if TYPE_CHECKING:
+    from streamscope.offline.diameter import DiameterEstimate
 
 LEAST_FRAMES = 2  # one frame has no motion, no noise and no activity
 
@@ -26,6 +31,7 @@ class SessionPlan:
     speed: float | None = 1.0  # None: as fast as possible
     loop: int = 1
     refit: bool = True
+    diameter: DiameterEstimate | None = None  # if the user did not know it
 
     @property
     def n_frames(self) -> int:
@@ -39,14 +45,34 @@ class SessionPlan:
 
 
 def make_plan(
-    source: str, config: SessionConfig, speed: float | None = 1.0, loop: int = 1, refit: bool = True
+    source: str,
+    config: SessionConfig,
+    speed: float | None = 1.0,
+    loop: int = 1,
+    refit: bool = True,
+    tell: Callable[[str], None] | None = None,
 ) -> SessionPlan:
     """Return the plan of a replay, or say what is wrong with what was asked. Writes nothing.
+
+    Parameters
+    ----------
+    source : str
+        The recording, as the user names it.
+    config : SessionConfig
+        What the user gave.
+    speed : float or None
+        Times real time; None: as fast as possible.
+    loop : int
+        How often the recording is played.
+    refit : bool
+        Whether to refit it at the end.
+    tell : callable, optional
+        Called with what is about to be done, if it takes seconds: measuring the cell diameter.
 
     Raises
     ------
     ConfigError
-        If a setting is impossible for this recording.
+        If a setting is impossible for this recording, or the cell diameter is to be measured and cannot be.
     SourceError
         If the recording cannot be used.
     StorageError
@@ -64,11 +90,30 @@ def make_plan(
                 f"{source} has {info.n_frames} frames, expected at least {LEAST_FRAMES}; "
                 "is it the right recording?"
             )
-        engine = engine_config(config, info.shape, info.fps, info.um_per_px)
+        diameter, resolved = None, config
+        if config.cell_diameter.strip().lower() == AUTO:
+            diameter = _measured(movie, frame_rate(config, info.fps), tell)
+            resolved = config.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
+        engine = engine_config(resolved, info.shape, info.fps, info.um_per_px)
     except BaseException:
         movie.close()
         raise
-    return SessionPlan(source, movie, config, engine, speed, loop, refit)
+    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter)
+
+
+def _measured(movie: Movie, fps: float, tell: Callable[[str], None] | None) -> DiameterEstimate:
+    """Return the cell diameter of a recording, or raise ConfigError with the reason why it cannot be told."""
+    from streamscope.offline.diameter import estimate_diameter  # half a second, and needed only here
+
+    if tell is not None:
+        tell("estimating the cell diameter")
+    estimate = estimate_diameter(movie, fps)
+    if estimate.diameter_px is None:
+        raise ConfigError(
+            f"the cell diameter cannot be told from this recording: {estimate.reason}; "
+            "give --cell-diameter, e.g. 13um or 8px"
+        )
+    return estimate
 
 
 def parse_speed(text: str) -> float | None:

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -153,8 +153,15 @@ class Session:
 
     def _make_folder(self) -> SessionFolder:
         plan, now = self._plan, datetime.now(UTC).astimezone()
+        estimates = None if plan.diameter is None else {"cell_diameter": asdict(plan.diameter)}
         return create_session(
-            Path(plan.config.out), plan.config, plan.engine, plan.movie.info, now, loops=plan.loop
+            Path(plan.config.out),
+            plan.config,
+            plan.engine,
+            plan.movie.info,
+            now,
+            loops=plan.loop,
+            estimates=estimates,
         )
 
     async def _run_live(self, group: asyncio.TaskGroup, folder: SessionFolder) -> None:

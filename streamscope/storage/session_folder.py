@@ -90,6 +90,7 @@ def create_session(
     started: datetime,
     devices: Sequence[str] = (),
     loops: int = 1,
+    estimates: Mapping[str, Any] | None = None,
 ) -> SessionFolder:
     """Make the folder of a new session with its metaData.json, and return it.
 
@@ -107,6 +108,8 @@ def create_session(
         Names of the devices recorded into this folder; none when a recording is replayed.
     loops : int
         How often the recording is to be played.
+    estimates : mapping, optional
+        Settings that were measured on the recording, by name: value, confidence, how many sites.
 
     Raises
     ------
@@ -124,6 +127,7 @@ def create_session(
         made.append(folder)
         source = describe_source(info, folder, loops)
         metadata = _metadata(folder, config, engine, source, started, devices)
+        metadata["streamscope"]["estimates"] = dict(estimates or {})
         _write_json(folder / METADATA_NAME, metadata)
     except (OSError, StorageError) as error:
         _remove(made)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -86,6 +88,26 @@ def test_replay_says_what_came_out_and_where(movie, tmp_path):
     assert "stream   tcp://127.0.0.1:" in result.stderr
 
 
+def test_the_cell_diameter_is_measured_if_it_is_asked_for(tmp_path):
+    words = with_config(tmp_path, "cell_diameter = 'auto'\nsubject = 'm1'\n[wire]\nbind = '127.0.0.1:0'\n")
+    out = tmp_path / "out"
+    result = invoke("replay", "synthetic:tiny", "--speed", "max", "--out", out, "--no-refit", *words)
+    assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    told = lines[lines.index("estimating the cell diameter") + 1]
+    px, um = map(
+        float, re.match(r"cells    ([\d.]+) px \((\d+) um\), confidence \d\.\d\d, from", told).groups()
+    )
+    assert px == pytest.approx(13 / 1.655, rel=0.15)
+    assert um == pytest.approx(px * 1.655, abs=0.5)
+    (session,) = out.glob("m1/*/*")
+    ours = json.loads((session / "metaData.json").read_text(encoding="utf-8"))["streamscope"]
+    assert ours["config"]["cell_diameter"] == "auto"
+    assert ours["engine"]["cell_diameter_px"] == ours["estimates"]["cell_diameter"]["diameter_px"] == px
+    assert ours["estimates"]["cell_diameter"]["n_sites"] >= 8
+    assert f"cell diameter {px} px (measured, confidence" in invoke("inspect", session).output
+
+
 def test_a_recording_can_be_played_more_than_once(movie, tmp_path):
     result = invoke(
         "replay",
@@ -144,6 +166,15 @@ BAD = {
     "no settings file": (lambda t, m: [m, *GOOD, "--config", t / "none.toml"], "streamscope config --toml"),
     "diameter of nothing": (lambda t, m: [m, *GOOD, "--cell-diameter", "big"], "cell diameter 'big'"),
     "diameter too large": (lambda t, m: [m, *GOOD, "--cell-diameter", "90px"], "between 4 and 24 px"),
+    "diameter that cannot be told": (
+        lambda t, m: [m, *GOOD, "--cell-diameter", "auto"],
+        "the cell diameter cannot be told from this recording: it has 60 frames, expected at least 126; "
+        "give --cell-diameter",
+    ),
+    "diameter to be measured, no frame rate": (
+        lambda t, m: [m, "--cell-diameter", "auto", "--bind", "127.0.0.1:0"],
+        "--fps",
+    ),
     "diameter in um": (lambda t, m: [m, *GOOD, "--cell-diameter", "13um"], "--um-per-px"),
     "no frame rate": (lambda t, m: [m, "--cell-diameter", "8px", "--bind", "127.0.0.1:0"], "--fps"),
     "speed": (lambda t, m: [m, *GOOD, "--speed", "fast"], "--speed is 'fast'"),
@@ -167,7 +198,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(case, movie, tmp_path):
 def assert_one_sentence(result, says):
     assert result.exit_code == 2, result.output
     assert says in result.stderr
-    lines = [line for line in result.stderr.splitlines() if not line.startswith(("stream ", "note "))]
+    expected = ("stream ", "note ", "estimating ")
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(expected)]
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("streamscope: ")
     assert "Traceback" not in result.output
