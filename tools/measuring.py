@@ -62,27 +62,44 @@ def _cpu() -> str:
 
 
 def memory_mb(pid: int) -> tuple[float, float] | None:
-    """Return the resident memory of a process and the part of it that is not a mapped file, MB.
+    """Return the resident memory of a process with its children, and the part that is not a mapped file, MB.
 
     A movie that is mapped counts as resident as far as the system likes to keep it; only the second number can
     show a leak. None where neither /proc nor psutil tells.
     """
-    try:
-        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-        lines = [line.split() for line in text.splitlines() if line.endswith(" kB")]
-        found = {name: int(kilobytes) / 1024 for name, kilobytes, _ in lines}
-        return found["VmRSS:"], found["RssAnon:"]
-    except (OSError, KeyError):
-        pass
+    if Path("/proc").is_dir():
+        found = [used for one in [pid, *_children(pid)] if (used := _memory_of(one)) is not None]
+        return None if not found else (sum(used[0] for used in found), sum(used[1] for used in found))
     try:
         import psutil  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         return None
     try:
-        rss = float(psutil.Process(pid).memory_info().rss) / 2**20
+        process = psutil.Process(pid)
+        rss = sum(float(one.memory_info().rss) for one in [process, *process.children()]) / 2**20
     except psutil.Error:
         return None
     return rss, rss
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in file.read_text(encoding="utf-8").split()]
+        except OSError:  # that thread has just ended
+            continue
+    return found
+
+
+def _memory_of(pid: int) -> tuple[float, float] | None:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        lines = [line.split() for line in text.splitlines() if line.endswith(" kB")]
+        found = {name: int(kilobytes) / 1024 for name, kilobytes, _ in lines}
+        return found["VmRSS:"], found["RssAnon:"] + found["RssShmem:"]
+    except (OSError, KeyError):
+        return None
 
 
 @dataclass
