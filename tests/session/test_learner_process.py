@@ -79,7 +79,9 @@ def test_a_process_that_was_killed_is_told_in_one_sentence(process):
     learner = process.learner(CONFIG, SHAPE)
     aligned, result = a_frame()
     process._process.kill()
-    with pytest.raises(StageError, match=r"the learner's process ended with exit code -?\d+, expected to run"):
+    with pytest.raises(
+        StageError, match=r"the learner's process ended with exit code -?\d+, expected to run"
+    ):
         learner.consume(aligned, result)
     process.close()
     with pytest.raises(StageError, match="after its end"):
