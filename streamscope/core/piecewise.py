@@ -32,7 +32,7 @@ _NODES_APART = 8.0
 _MARGIN = 1.5  # the band-pass looks so far, and finds what the sensor's edge makes up
 _PRIOR_SD = 0.045
 _PRIOR_REACH = 16.0
-_MOST_NODES = 7  # along each side
+_MOST_NODES, _MOST_BLOCKS = 7, 20  # along each side: what a refresh costs grows with both
 
 _MEMORY_S = 0.35  # within which a bend is forgotten
 _EVERY = 4  # the question whether there are bends is put to one in so many frames
@@ -70,7 +70,7 @@ class FieldFit:
     def __init__(self, config: EngineConfig, shape: tuple[int, int], factor: int) -> None:
         diameter = config.cell_diameter_px / factor
         self.shape, self.factor = shape, factor
-        self.block = max(2, round(_BLOCK * diameter))
+        self.block = math.ceil(max(_BLOCK * diameter, max(shape) / _MOST_BLOCKS))
         self.margin = math.ceil(_MARGIN * diameter)
         self.grid = grid_of(shape, diameter)
         self.n_values = 2 * self.grid[0] * self.grid[1]

@@ -130,15 +130,20 @@ def block_sums(moved, template, gain, weight, clip, seen, block, out):
     y0, y1, x0, x1 = max(seen[0], 1), min(seen[1], h - 1), max(seen[2], 1), min(seen[3], w - 1)
     inverse = np.float32(1.0) / gain
     out[:] = 0.0
+    if x1 <= x0:
+        return
+    drive_y, drive_x = np.empty(x1 - x0, np.float32), np.empty(x1 - x0, np.float32)
     for y in range(y0, y1):
+        # Slices begin at 0: the compiler need not think of negative indices, and makes vector instructions.
+        above, below = template[y - 1, x0:x1], template[y + 1, x0:x1]
+        left, here, right = template[y, x0 - 1 : x1 - 1], template[y, x0:x1], template[y, x0 + 1 : x1 + 1]
+        image, votes, most = moved[y, x0:x1], weight[y, x0:x1], clip[y, x0:x1]
+        for j in range(drive_y.shape[0]):
+            e = image[j] * inverse - here[j]
+            q = np.float32(0.5) * votes[j] * min(max(e, -most[j]), most[j])
+            drive_y[j] = q * (below[j] - above[j])
+            drive_x[j] = q * (right[j] - left[j])
         for k in range(x0 // block, (x1 - 1) // block + 1):
-            by = bx = np.float32(0.0)
-            for x in range(max(x0, k * block), min(x1, (k + 1) * block)):
-                gy = np.float32(0.5) * (template[y + 1, x] - template[y - 1, x])
-                gx = np.float32(0.5) * (template[y, x + 1] - template[y, x - 1])
-                e = moved[y, x] * inverse - template[y, x]
-                q = weight[y, x] * min(max(e, -clip[y, x]), clip[y, x])
-                by += gy * q
-                bx += gx * q
-            out[y // block, k, 0] += by
-            out[y // block, k, 1] += bx
+            first, last = max(x0, k * block) - x0, min(x1, (k + 1) * block) - x0
+            out[y // block, k, 0] += drive_y[first:last].sum()
+            out[y // block, k, 1] += drive_x[first:last].sum()
