@@ -12,7 +12,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -47,6 +47,9 @@ class MotionConfig(Settings):
     template_s: float = Field(10.0, gt=0, description="memory of the running template, s")
     half_above_px: int = Field(
         320, ge=64, description="fields wider than this are registered at half size, px"
+    )
+    piecewise: Literal["auto", "on", "off"] = Field(
+        "auto", description="a smooth field on top of the shift: auto (where it lowers the residual), on, off"
     )
 
 

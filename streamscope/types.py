@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,12 +42,13 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Where the reference content is seen in a frame: (y, x) is seen at (y + dy, x + dx)."""
+    """Where the reference content is seen in a frame: (y, x) is seen at (y + dy, x + dx), plus the field there."""
 
     dy: float = 0.0  # px
     dx: float = 0.0  # px
     quality: float = 1.0  # correlation with the template, -1..1
     ok: bool = True
+    field: FloatArray | None = None  # (gy, gx, 2) px at nodes corner to corner, linear between; None: rigid
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +234,12 @@ class RefitResult:
     reasons: tuple[str, ...]  # why, one sentence each
     shifts: FloatArray  # (T, 2) dy, dx
     quality: FloatArray  # (T,)
+    field: FloatArray  # (T, gy, gx, 2) dy, dx on top of the shifts, px, at nodes corner to corner; 0: rigid
     b0: FloatArray  # (H, W) static background
     mean_image: FloatArray  # (H, W)
     correlation_image: FloatArray  # (H, W) local correlations of the background-free movie
     kinetics: Kinetics | None = None  # what C and S were deconvolved with; None: not known
-    notes: Mapping[str, Any] = field(default_factory=dict)  # seconds by stage, counts
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # seconds by stage, counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from streamscope.core.deconvolve import Deconvolver
 from streamscope.core.demix import Demix
 from streamscope.core.epoch import Epoch
 from streamscope.core.kernels import warp
+from streamscope.core.kernels.field import warp_field
 from streamscope.core.motion import Motion
 from streamscope.core.preprocess import Preprocess
 from streamscope.types import (
@@ -58,7 +59,7 @@ class Infer:
         """
         image = self._preprocess.update(frame.image)
         shift = self._motion.update(image)
-        warp.translate(image, shift.dy, shift.dx, self._row, aligned)
+        self._align(image, shift, aligned)
         y = self._traces(aligned, shift)
         c, s, c_lag, s_lag = self._deconvolver.push(y, 1 + frame.gap)
         self._next_frame = frame.index + 1
@@ -94,6 +95,12 @@ class Infer:
         """Return the delayed values of the last frames, which no later frame can carry."""
         c, s = self._deconvolver.tail()
         return Tail(self._next_frame - len(c), self._ids, c, s)
+
+    def _align(self, image: FloatArray, shift: Shift, aligned: FloatArray) -> None:
+        if shift.field is None:
+            warp.translate(image, shift.dy, shift.dx, self._row, aligned)
+        else:
+            warp_field(image, shift.dy, shift.dx, shift.field, self._row, aligned)
 
     def _traces(self, aligned: FloatArray, shift: Shift) -> FloatArray:
         """Return the signed traces, (K,), sn units."""

@@ -1,4 +1,4 @@
-"""Rigid registration of each frame to a running, anchored template.
+"""Registration of each frame to a running, anchored template: rigid, and a smooth field where that is not enough.
 
 The template is the running mean of registered, band-passed frames. It contains neither the current frame nor
 anything of the factorisation, so that no part of it moves with the frame. Pixels vote with the inverse of
@@ -19,6 +19,7 @@ import scipy.fft
 
 from streamscope.config import EngineConfig
 from streamscope.core.kernels import warp
+from streamscope.core.piecewise import Piecewise, Registered
 from streamscope.core.robust import median
 from streamscope.types import DoubleArray, FloatArray, Shift
 
@@ -92,7 +93,7 @@ class Template:
         # The window weighs pixels and does not touch images: a window on the image would stay behind when the
         # content moves, and pull the estimate to zero.
         self.weight = self._window * level / (self.variance + 0.2 * level)
-        self.clip = _CLIP_SD * np.sqrt(self.variance)
+        self.clip: FloatArray = np.asarray(_CLIP_SD * np.sqrt(self.variance), np.float32)
         self.weighted = self.weight * self.mean
         self.spectrum = np.conj(scipy.fft.rfft2(_coarse(self.weighted - self.weighted.mean())))
         self.energy = float((self.weight * self.mean * self.mean).sum()) + 1e-12
@@ -191,6 +192,7 @@ class Motion:
         self._last = (0.0, 0.0)
         self._qualities = np.zeros(500, np.float32)
         self._n_qualities = 0
+        self._piecewise = Piecewise(config, self._band_pass.shape, factor)
 
     def update(self, image: FloatArray) -> Shift:
         """Register one frame and let it into the template afterwards.
@@ -203,8 +205,8 @@ class Motion:
         Returns
         -------
         Shift
-            In px of the full frame. Not `ok` if the frame does not look like the template; then the last
-            good shift is repeated and the template is left alone.
+            In px of the full frame, with a field while the motion is not rigid. Not `ok` if the frame does not
+            look like the template; then the last good shift is repeated and the template is left alone.
         """
         factor = self._band_pass.factor
         filtered = self._band_pass(image)
@@ -216,10 +218,13 @@ class Motion:
         dy, dx, inside = self._matcher.coarse(filtered, template)
         dy, dx, quality = self._matcher.refine(filtered, template, dy, dx)
         if not (inside and self._credible(quality)):
-            return Shift(factor * self._last[0], factor * self._last[1], quality, ok=False)
+            last = (factor * self._last[0], factor * self._last[1])
+            return Shift(*last, quality, ok=False, field=self._piecewise.field)
         self._last = (dy, dx)
+        matcher = self._matcher
+        field = self._piecewise.update(Registered(filtered, matcher.moved, dy, dx, matcher.gain), template)
         self._learn(quality)
-        return Shift(factor * dy, factor * dx, quality)
+        return Shift(factor * dy, factor * dx, quality, field=field)
 
     def _credible(self, quality: float) -> bool:
         known = self._qualities[: min(self._n_qualities, len(self._qualities))]
@@ -271,7 +276,7 @@ class Motion:
             out["weighted"] = self._template.weighted.copy()
         if self._anchor is not None:
             out["anchor"] = self._anchor.copy()
-        return out
+        return out | {f"piecewise.{name}": value for name, value in self._piecewise.state().items()}
 
     @classmethod
     def from_state(
@@ -291,4 +296,9 @@ class Motion:
             self._template = template
         if "anchor" in state:
             self._anchor = np.array(state["anchor"])
+        own = {
+            name.partition(".")[2]: value for name, value in state.items() if name.startswith("piecewise.")
+        }
+        shape, factor = self._band_pass.shape, self._band_pass.factor
+        self._piecewise = Piecewise.from_state(config, shape, factor, own)
         return self

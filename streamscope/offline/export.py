@@ -66,7 +66,7 @@ def live_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[A
         components = live.components()
         if not everything:
             components = components.select(components.has_status("confirmed"))
-        traces = live.traces(components.ids)
+        traces, frames = live.traces(components.ids), live.frames()
         return {
             "A": components.footprints.dense(),
             "C": traces.C,
@@ -76,7 +76,7 @@ def live_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[A
             "C_raw": traces.C_raw,
             "ids": components.ids,
             "avail": components.avail,
-            "shifts": live.frames().shifts.astype(np.float32),
+            **_motion(frames.shifts, frames.field, components.footprints.shape),
             "status": _text(components.status),
             "reasons": _text(components.reasons),
         }
@@ -99,9 +99,22 @@ def refit_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[
         "C_raw": refit.C_raw[rows],
         "ids": refit.ids[rows],
         "avail": np.zeros(len(rows), np.int64),
-        "shifts": refit.shifts.astype(np.float32),
+        **_motion(refit.shifts, refit.field, refit.footprints.shape),
         "status": _text(tuple(refit.status[k] for k in rows)),
         "reasons": _text(tuple(refit.reasons[k] for k in rows)),
+    }
+
+
+def _motion(
+    shifts: NDArray[Any], field: NDArray[np.float32], shape: tuple[int, int]
+) -> dict[str, NDArray[Any]]:
+    """Return shifts and fields, and the row and column of the fields' nodes, px."""
+    height, width = shape
+    return {
+        "shifts": shifts.astype(np.float32),
+        "field": field,
+        "field_y": np.linspace(0, height - 1, field.shape[1]),
+        "field_x": np.linspace(0, width - 1, field.shape[2]),
     }
 
 

@@ -93,7 +93,7 @@ def refit(
     with FrameStore(movie.info.shape, n_frames, config.refit.chunk_frames) as store:
         report("registering", 0.0)
         aligner = SessionAligner(movie, config, shifts)
-        moved, quality = aligner.run(store, lambda done: report("registering", done))
+        moved, quality, bends = aligner.run(store, lambda done: report("registering", done))
         clock.stop("registering")
         session = Session(store, config, elapsed_frames(movie.gap), clock)
         with session.survey.scratch:
@@ -103,7 +103,7 @@ def refit(
             else:
                 session.notes["warning"] = f"{n_frames} frames are too few to find cells in"
             report("finishing", 0.0)
-            return session.result(moved, quality, live_ids, first_new_id)
+            return session.result(moved, quality, bends, live_ids, first_new_id)
 
 
 def elapsed_frames(gap: IntArray) -> IntArray | None:
@@ -296,7 +296,12 @@ class Session:
         self._denoise()
 
     def result(
-        self, shifts: FloatArray, quality: FloatArray, live_ids: IdArray | None, first_new_id: int | None
+        self,
+        shifts: FloatArray,
+        quality: FloatArray,
+        bends: FloatArray,
+        live_ids: IdArray | None,
+        first_new_id: int | None,
     ) -> RefitResult:
         """Return the record of the session."""
         a, n = self.activity, self.footprints.n
@@ -326,6 +331,7 @@ class Session:
             reasons=tuple(reason or "event, shape and place are those of a cell" for reason in reasons),
             shifts=shifts,
             quality=quality,
+            field=bends,
             b0=b0.reshape(shape),
             mean_image=mean.reshape(shape),
             correlation_image=picture,

@@ -86,6 +86,10 @@ class Journal:
         with self._errors():
             self._db.execute(_FRAME_ROW, row)
             self._db.execute("INSERT INTO traces VALUES (?,?)", (result.index, traces))
+            if shift.field is not None:
+                field = shift.field.astype("<f4", copy=False)
+                row = (result.index, *field.shape[:2], field.tobytes())
+                self._db.execute("INSERT INTO fields VALUES (?,?,?,?)", row)
 
     def append_tail(self, tail: Tail) -> None:
         """Add the delayed values of the last frames, which no later frame carries."""

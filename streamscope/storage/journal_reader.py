@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamscope.errors import StorageError
 from streamscope.storage.live import (
+    NO_FIELD,
     EpochRecord,
     EventRecord,
     LiveComponents,
@@ -26,7 +27,7 @@ from streamscope.storage.live import (
 from streamscope.storage.lives import components_of, epochs_in_use
 from streamscope.storage.placement import empty_traces, place_rows, place_tail
 from streamscope.storage.schema import check_version
-from streamscope.types import ComponentEvent, FrameResult, IdArray, LongArray, Shift, Tail
+from streamscope.types import ComponentEvent, FloatArray, FrameResult, IdArray, LongArray, Shift, Tail
 
 _REALS = ("dy", "dx", "quality", "time_s")
 _WHOLES = ("epoch", "flags", "gap", "IFNULL(hw, -1)", "t_capture_ns", "t_result_ns", "t_publish_ns")
@@ -61,6 +62,8 @@ class JournalReader:
             self._db.execute("BEGIN")
             self.n_frames: int = int(self._one("SELECT IFNULL(MAX(frame), -1) + 1 FROM frames"))
             self.closed: bool = self._one("SELECT value FROM meta WHERE key='closed'") == "1"
+            tables = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'fields'"
+            self._has_fields = bool(self._one(tables))  # journals of the first programs have none
             self._longest_lag = int(self._one("SELECT IFNULL(MAX(lag), 0) FROM frames"))
             spans = "SELECT id_list, MIN(frame), MAX(frame) FROM frames GROUP BY id_list"
             self._spans = self._db.execute(spans).fetchall()
@@ -87,15 +90,18 @@ class JournalReader:
 
     def results(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[FrameResult, int]]:
         """Yield each frame's result and its t_publish_ns, exactly as they were appended."""
+        field, bent = (
+            ("gy, gx, field", "LEFT JOIN fields USING (frame) ") if self._has_fields else ("NULL", "")
+        )
         query = (
             "SELECT frame, epoch, t_capture_ns, t_result_ns, dy, dx, quality, ok, id_list, traces, lag, "
-            "flags, gap, hw, time_s, t_publish_ns FROM frames JOIN traces USING (frame) "
+            f"flags, gap, hw, time_s, t_publish_ns, {field} FROM frames JOIN traces USING (frame) {bent}"
             "WHERE frame >= ? AND frame < ? ORDER BY frame"
         )
         for row in self._db.execute(query, (start, self.n_frames if stop is None else stop)):
             ids = self._ids_of(row[8])
             y, c, s, c_lag, s_lag = np.frombuffer(row[9], "<f4").reshape(5, len(ids))
-            shift = Shift(row[4], row[5], row[6], bool(row[7]))
+            shift = Shift(row[4], row[5], row[6], bool(row[7]), _field(*row[16:]))
             head = (*row[:4], shift, ids, y, c, s, c_lag, s_lag)
             yield FrameResult(*head, *row[10:15]), row[15]
 
@@ -119,6 +125,7 @@ class JournalReader:
             epoch=epoch,
             shifts=np.stack([dy, dx], axis=1),
             quality=quality,
+            field=self._fields(),
             flags=np.maximum(flags, 0),
             gap=np.maximum(gap, 0),
             hw=hw,
@@ -127,6 +134,16 @@ class JournalReader:
             t_result_ns=t_result_ns,
             t_publish_ns=t_publish_ns,
         )
+
+    def _fields(self) -> FloatArray:
+        """Return the field of each frame, (T, gy, gx, 2); 0 where the motion was rigid."""
+        bent = self._has_fields and self._db.execute("SELECT gy, gx FROM fields LIMIT 1").fetchone()
+        if not bent:
+            return np.zeros((self.n_frames, *NO_FIELD), np.float32)
+        out = np.zeros((self.n_frames, *bent, 2), np.float32)
+        for frame, *field in self._db.execute("SELECT frame, gy, gx, field FROM fields"):
+            out[frame] = _field(*field)
+        return out
 
     def traces(self, ids: IdArray, start: int = 0, stop: int | None = None) -> LiveTraces:
         """Return the traces of `ids` in frames start..stop, placed at the frames that they describe.
@@ -238,6 +255,10 @@ class JournalReader:
 
     def _one(self, query: str, *arguments: Any) -> Any:
         return self._db.execute(query, arguments).fetchone()[0]
+
+
+def _field(gy: int | None = None, gx: int = 0, data: bytes = b"") -> FloatArray | None:
+    return None if gy is None else np.frombuffer(data, "<f4").reshape(gy, gx, 2)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -18,6 +18,7 @@ from streamscope.types import (
     LongArray,
 )
 
+NO_FIELD = (2, 2, 2)  # shape of the field of a session without one: the four corners, all 0
 LIVE_STATUS = ("confirmed", "provisional", "merged", "retired")
 
 
@@ -70,6 +71,7 @@ class LiveFrames:
     epoch: LongArray
     shifts: DoubleArray  # (T, 2) dy, dx, px
     quality: DoubleArray  # correlation with the template
+    field: FloatArray  # (T, gy, gx, 2) dy, dx on top of the shifts, px, at nodes corner to corner; 0: rigid
     flags: LongArray
     gap: LongArray  # frames missing before this one
     hw: LongArray  # hardware counter, -1 where there is none

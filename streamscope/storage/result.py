@@ -37,6 +37,7 @@ _BLOCK = 4096  # frames of all traces in memory at once: 25 MB for 300 cells
 _FRAME_UNITS = {
     "epoch": "number; -1: never inferred",
     "shifts": "px (dy, dx): content at (y, x) of the reference is seen at (y + dy, x + dx)",
+    "field": "px (dy, dx) on top of shifts at nodes (gy, gx) that span the frame corner to corner",
     "quality": "correlation with the template",
     "flags": "bits",
     "gap": "frames missing before this one",
@@ -164,6 +165,7 @@ def _write_refit(group: h5py.Group, refit: RefitResult) -> None:
     put(group, "snr", refit.snr, "peak of C over sn")
     put(group, "shifts", refit.shifts, _FRAME_UNITS["shifts"])
     put(group, "quality", refit.quality, _FRAME_UNITS["quality"])
+    put(group, "field", refit.field, _FRAME_UNITS["field"])
     for name in ("b0", "mean_image"):
         put(group, name, getattr(refit, name), "gray levels")
     put(group, "correlation_image", refit.correlation_image, "mean correlation with the neighbours")

@@ -13,6 +13,7 @@ import numpy as np
 from streamscope.errors import StorageError
 from streamscope.storage.layout import FORMAT, FORMAT_VERSION, get_footprints, get_kinetics, get_text
 from streamscope.storage.live import (
+    NO_FIELD,
     TRACE_FIELDS,
     EpochRecord,
     EventRecord,
@@ -20,7 +21,7 @@ from streamscope.storage.live import (
     LiveFrames,
     LiveTraces,
 )
-from streamscope.types import ComponentEvent, IdArray, Kinetics, RefitResult
+from streamscope.types import ComponentEvent, FloatArray, IdArray, Kinetics, RefitResult
 
 
 class ResultReader:
@@ -99,7 +100,8 @@ class ResultReader:
 
     def frames(self) -> LiveFrames:
         """Return the table of frames, T rows."""
-        return LiveFrames(**{name: self._live[name][()] for name in LiveFrames.__dataclass_fields__})
+        names = [name for name in LiveFrames.__dataclass_fields__ if name != "field"]
+        return LiveFrames(field=self._field(self._live), **{name: self._live[name][()] for name in names})
 
     def component_events(self) -> tuple[ComponentEvent, ...]:
         """Return the changes in the life of components, in order."""
@@ -148,8 +150,13 @@ class ResultReader:
             reasons=get_text(group, "reasons"),
             kinetics=get_kinetics(group),
             notes=json.loads(group.attrs["notes"]),
+            field=self._field(group),
             **{name: group[name][()] for name in (*names, *images)},
         )
+
+    def _field(self, group: h5py.Group) -> FloatArray:
+        """Return the fields, all 0 in a file of the first programs, which had none."""
+        return group["field"][()] if "field" in group else np.zeros((self.n_frames, *NO_FIELD), np.float32)
 
 
 def _check_format(file: h5py.File, path: Path) -> None:

@@ -8,6 +8,7 @@ APPLICATION_ID = 0x53534A31  # "SSJ1": tells a journal from any other SQLite fil
 SCHEMA_VERSION = 1
 TRACE_NAMES = ("y", "c", "s", "c_lag", "s_lag")  # order within a row of traces
 
+# Fields of frames that moved rigidly have no row.
 # Traces stand in a table of their own, so that a look at the frames does not read all of them.
 # Ids change a few times a minute and frames thirty times a second: each distinct list of ids is stored once.
 # Arrays of epochs are stored by their digest, so one that did not change from epoch to epoch is stored once.
@@ -19,6 +20,7 @@ CREATE TABLE frames (
     t_capture_ns INTEGER NOT NULL, t_result_ns INTEGER NOT NULL, t_publish_ns INTEGER NOT NULL,
     time_s REAL NOT NULL, dy REAL NOT NULL, dx REAL NOT NULL, quality REAL NOT NULL, ok INTEGER NOT NULL,
     flags INTEGER NOT NULL, gap INTEGER NOT NULL, hw INTEGER, lag INTEGER NOT NULL);
+CREATE TABLE fields (frame INTEGER PRIMARY KEY, gy INTEGER NOT NULL, gx INTEGER NOT NULL, field BLOB NOT NULL);
 CREATE TABLE traces (frame INTEGER PRIMARY KEY, traces BLOB NOT NULL);
 CREATE TABLE tail (
     first_frame INTEGER NOT NULL, n INTEGER NOT NULL, ids BLOB NOT NULL,

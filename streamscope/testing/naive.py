@@ -190,3 +190,30 @@ def local_maxima(
             if first == (y, x) and best >= threshold and share[y, x] >= least_share:
                 found.append((y, x))
     return found
+
+
+def field_at(field: FloatArray, shape: tuple[int, int]) -> DoubleArray:
+    """Return a field (gy, gx, 2) at every pixel, (H, W, 2): nodes corner to corner, linear between."""
+    lines = []
+    for size, nodes in zip(shape, field.shape[:2], strict=True):
+        at = np.arange(size) * (nodes - 1) / (size - 1)
+        lines.append(np.maximum(1 - np.abs(at[:, None] - np.arange(nodes)), 0))
+    return np.asarray(np.einsum("yi,xj,ijc->yxc", *lines, field.astype(np.float64)), np.float64)
+
+
+def block_normal(
+    moved: DoubleArray, template: DoubleArray, weight: FloatArray, clip: FloatArray, block: int
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return block sums of w gy gy, w gy gx, w gx gx, (by, bx, 3), and of w gy e, w gx e, (by, bx, 2)."""
+    h, w = template.shape
+    information = np.zeros((-(-h // block), -(-w // block), 3))
+    drive = np.zeros((*information.shape[:2], 2))
+    for y in range(1, h - 1):
+        for x in range(1, w - 1):
+            gy = (template[y + 1, x] - template[y - 1, x]) / 2
+            gx = (template[y, x + 1] - template[y, x - 1]) / 2
+            e = np.clip(moved[y, x] - template[y, x], -clip[y, x], clip[y, x])
+            place = (y // block, x // block)
+            information[place] += weight[y, x] * np.array([gy * gy, gy * gx, gx * gx])
+            drive[place] += weight[y, x] * np.array([gy * e, gx * e])
+    return information, drive

@@ -107,7 +107,8 @@ def test_refit_holds_the_accepted_components(session: SessionFolder):
     add_refit(session, refit)
     data = exported(session, "refit")
     keep = [k for k, status in enumerate(refit.status) if status == "accepted"]
-    assert set(data) == {"A", "C", "S", "C_raw", "ids", "avail", "shifts", "status", "reasons"}
+    motion = {"shifts", "field", "field_y", "field_x"}
+    assert set(data) == {"A", "C", "S", "C_raw", "ids", "avail", "status", "reasons"} | motion
     assert data["ids"].tolist() == refit.ids[keep].tolist()
     assert data["avail"].tolist() == [0] * len(keep)
     for name in ("C", "S", "C_raw"):
@@ -117,6 +118,17 @@ def test_refit_holds_the_accepted_components(session: SessionFolder):
     everything = exported(session, "refit", everything=True)
     assert everything["status"].tolist() == list(refit.status)
     assert everything["reasons"].tolist() == list(refit.reasons)
+
+
+def test_fields_are_exported_with_the_places_of_their_nodes(session: SessionFolder):
+    add_refit(session, fake_refit())
+    refit, live = exported(session, "refit"), exported(session)
+    np.testing.assert_array_equal(refit["field"], fake_refit().field)
+    np.testing.assert_array_equal(refit["field_y"], [0, SHAPE[0] - 1])
+    np.testing.assert_array_equal(refit["field_x"], [0, (SHAPE[1] - 1) / 2, SHAPE[1] - 1])
+    assert live["field"].shape == (N_FRAMES, 2, 2, 2)
+    assert not live["field"].any()
+    np.testing.assert_array_equal(live["field_x"], [0, SHAPE[1] - 1])
 
 
 def test_two_exports_are_the_same_bytes(session: SessionFolder, tmp_path: Path):

@@ -49,6 +49,7 @@ def result_of(ids, n_frames=N):
         reasons=("",) * k,
         shifts=np.zeros((n_frames, 2), np.float32),
         quality=np.ones(n_frames, np.float32),
+        field=np.zeros((n_frames, 2, 2, 2), np.float32),
         **dict.fromkeys(("b0", "mean_image", "correlation_image"), image),
     )
 

@@ -106,6 +106,26 @@ def test_the_table_of_frames_holds_shifts_counters_and_times(reader: JournalRead
     assert frames.t_capture_ns.tolist() == [r.t_capture_ns for r in fake.results]
 
 
+def test_fields_come_back_bit_for_bit_and_frames_without_one_are_zero(tmp_path: Path, fake: FakeSession):
+    field = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
+    results = [
+        replace(r, shift=replace(r.shift, field=field * t if t in (2, 5) else None))
+        for t, r in enumerate(fake.results[:8])
+    ]
+    journal = Journal(tmp_path / "journal.sqlite")
+    for result in results:
+        journal.append_result(result, 0)
+    journal.close()
+    with JournalReader(tmp_path / "journal.sqlite") as reader:
+        table = reader.frames().field
+        back = [result.shift.field for result, _ in reader.results()]
+    assert table.dtype == np.float32
+    for t in range(8):
+        np.testing.assert_array_equal(table[t], field * t if t in (2, 5) else np.zeros((3, 4, 2)))
+        assert (back[t] is None) == (t not in (2, 5))
+    np.testing.assert_array_equal(back[5], field * 5)
+
+
 def test_a_frame_that_was_never_inferred_leaves_a_hole(tmp_path: Path, fake: FakeSession):
     journal = Journal(tmp_path / "journal.sqlite")
     for result in fake.results:
