@@ -130,7 +130,7 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     if session.exitcode != 0 or not rows_file.exists():
         sys.exit(f"bench_latency: the session ended with exit code {session.exitcode}; see above")
     rows = np.load(rows_file).reshape(-1, 8)
-    measured: dict[str, Any] = outcome | _latency(rows, job)
+    measured: dict[str, Any] = outcome | _latency(rows, job, outcome["n_frames"])
     return measured | {"memory": memory.summary(SETTLE_S)}
 
 
@@ -150,7 +150,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1]) - 2
 
 
-def _latency(rows: np.ndarray, job: Job) -> dict[str, Any]:
+def _latency(rows: np.ndarray, job: Job, n_frames: int) -> dict[str, Any]:
     frame, due, result, publish, received, cells, _, flags = rows.T
     settled = frame >= SETTLE_S * job.fps
     period_ms = 1e3 / job.fps
@@ -164,7 +164,7 @@ def _latency(rows: np.ndarray, job: Job) -> dict[str, Any]:
     return {
         "received": len(frame),
         "in_order_and_once": bool((np.diff(frame) == 1).all()) and len(frame) > 0 and int(frame[0]) == 0,
-        "missing": int(job.n_frames - len(np.unique(frame))),
+        "missing": int(n_frames - len(np.unique(frame))),
         "k": {"median": float(np.median(cells)), "end": int(cells[-1])},
         "late_after_settling": int((stages["due_to_publish_ms"][settled] / 1e6 > period_ms).sum()),
         "late_at_start": int((stages["due_to_publish_ms"][~settled] / 1e6 > period_ms).sum()),
