@@ -71,6 +71,9 @@ class DetectConfig(Settings):
     buffer_s: float = Field(10.0, gt=1, description="span of the frames a candidate is fitted on, s")
     filter_s: float = Field(0.3, gt=0, description="time constant of the score's filter, s")
     threshold: float = Field(6.5, gt=1, description="score of a candidate, noise units")
+    give_up_s: float = Field(
+        120.0, gt=1, description="a provisional component that is silent this long is retired, s"
+    )
     max_births_per_block: int = Field(20, ge=1, description="new components in one block")
 
 

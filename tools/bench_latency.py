@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import socket as socketlib
 import sys
 import tempfile
@@ -188,6 +189,8 @@ def main() -> None:
     parser.add_argument("--control-seconds", type=float, default=30.0, help="length of each control loop")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # for the session's process, as the command line does
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         try:
             report = measure(options, Path(name))

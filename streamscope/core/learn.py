@@ -25,6 +25,7 @@ from streamscope.types import ComponentEvent, FloatArray, FrameResult, LongArray
 _MEAN_MEMORY_S = 30.0
 _LARGEST_GAUGE_SN = 2.0  # baseline correction of one block
 _CONFIRM_PEAK_SN = 8.0
+_SILENT_SN = 4.0  # peaks of a block below this may be noise
 _CONFIRM_BORDER = 0.5  # least distance of the centre from the border, cell diameters
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
 _START_OVER_BLOCKS = (1, 2, 3, 4, 6, 8)
@@ -123,6 +124,7 @@ class Learner:
             self._rebuild(reshaped, born, refreshed)
         self._merge(frame)
         self._confirm(slots, frame)
+        self._retire(frame)
         events, self._events = tuple(self._events), []
         kinetics = self._kinetics.update(self._n, self.memory.window, self.model.sn)
         return self.model.epoch(frame, kinetics, events)
@@ -196,10 +198,25 @@ class Learner:
             return
         for weaker, stronger in pairs:
             self._events.append(ComponentEvent("merged", model.ids[weaker], frame, into=model.ids[stronger]))
-        keep = model.remove([weaker for weaker, _ in pairs])
+        self._remove([weaker for weaker, _ in pairs])
+
+    def _retire(self, frame: int) -> None:
+        """Give up what was never confirmed and has been silent for long: noise, or a flash of something else."""
+        model = self.model
+        silent = frame - model.active_at > self._config.frames(self._config.detect.give_up_s)
+        gone = [int(k) for k in np.flatnonzero(silent) if model.status[k] != CONFIRMED]
+        if not gone:
+            return
+        reason = f"never confirmed, silent for {self._config.detect.give_up_s:g} s"
+        self._events += [ComponentEvent("retired", model.ids[k], frame, reason=reason) for k in gone]
+        self._remove(gone)
+
+    def _remove(self, positions: list[int]) -> None:
+        """Take components out of model and memory."""
+        keep = self.model.remove(positions)
         self._shapes.keep(keep)
         self.memory.keep(keep)
-        model.rebuild()
+        self.model.rebuild()
         self.memory.renew()
 
     def _confirm(self, slots: LongArray, frame: int) -> None:
@@ -210,7 +227,9 @@ class Learner:
         model = self.model
         if not model.n:
             return
-        model.peak = np.maximum(model.peak, self.memory.buffer.c[slots].max(0) / model.sn)
+        peak = self.memory.buffer.c[slots].max(0) / model.sn
+        model.peak = np.maximum(model.peak, peak)
+        model.active_at[peak > _SILENT_SN] = frame
         far = np.minimum(model.centres, np.array(self._shape) - 1 - model.centres).min(1)
         ready = (model.peak >= _CONFIRM_PEAK_SN) & (far >= _CONFIRM_BORDER * self._config.cell_diameter_px)
         for k in np.flatnonzero(ready):

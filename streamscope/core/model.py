@@ -64,6 +64,7 @@ class Model:
         self.born_at: list[int] = []
         self.level: DoubleArray = np.zeros(0)  # mean activity within `mean`
         self.sn: FloatArray = np.zeros(0, np.float32)  # ADU, frozen at birth
+        self.active_at: LongArray = np.zeros(0, np.int64)  # last frame known to be active
         self.peak: FloatArray = np.zeros(0, np.float32)  # largest filtered trace so far, sn units
         self._next_id = 1
         self.number = 0
@@ -85,6 +86,7 @@ class Model:
         self.level = np.append(self.level, 0.0)
         self.sn = np.append(self.sn, np.float32(max(sn, 1e-3))).astype(np.float32)
         self.peak = np.append(self.peak, np.float32(peak)).astype(np.float32)
+        self.active_at = np.append(self.active_at, frame)
         return self.n - 1
 
     def remove(self, positions: list[int]) -> LongArray:
@@ -97,6 +99,7 @@ class Model:
         self.born_at = [self.born_at[k] for k in keep]
         index = np.array(keep, np.int64)
         self.level, self.sn, self.peak = self.level[index], self.sn[index], self.peak[index]
+        self.active_at = self.active_at[index]
         return index
 
     def follow(

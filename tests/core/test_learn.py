@@ -5,7 +5,7 @@ import pytest
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import SparseRows
-from streamscope.core.epoch import CONFIRMED, Epoch
+from streamscope.core.epoch import CONFIRMED, PROVISIONAL, Epoch
 from streamscope.core.infer import Infer
 from streamscope.core.learn import Learner
 from streamscope.types import ComponentEvent, FloatArray, Footprints, Frame, Kinetics
@@ -179,3 +179,19 @@ def test_signed_traces_solve_the_folded_system():
     result = infer(Frame(0, image, 0), np.zeros(SHAPE, np.float32))
     assert result.ids.tolist() == [7]
     assert result.y[0] == pytest.approx(10 * 5 / 2)  # 25 px of 10 ADU on a unit-norm footprint of 0.2, sn 2
+
+
+def test_a_component_that_was_never_confirmed_and_stays_silent_is_retired_with_a_reason():
+    movie, quiet = Movie(150, seed=3), Movie(175, seed=3, cells=[])
+    infer, learner, aligned = Infer(CONFIG, SHAPE), Learner(CONFIG, SHAPE), np.zeros(SHAPE, np.float32)
+    epoch = None
+    for index, image in enumerate(np.concatenate([movie.frames, quiet.frames[150:]])):
+        if index == 150:  # as if one weak event two minutes ago were all that was ever seen of the first
+            model = learner.model
+            model.status[0], model.peak[0], model.active_at[0] = PROVISIONAL, 5.0, 150 - 121 * CONFIG.fps
+            before = list(model.ids)
+        epoch = learner.consume(aligned, infer(Frame(index, image, 0), aligned)) or epoch
+    (event,) = (event for event in epoch.events if event.kind == "retired")
+    assert (event.id, event.reason) == (before[0], "never confirmed, silent for 120 s")
+    assert epoch.ids.tolist() == before[1:]
+    assert epoch.footprints.n == len(before) - 1
