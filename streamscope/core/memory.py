@@ -150,16 +150,7 @@ class Memory:
             traces = np.ascontiguousarray(buffer.y[order].T) / model.sn[:, None]
             c = deconvolve(traces, self._g, LEAST_EVENT_SN)[0] * model.sn[:, None]
             buffer.c[order] = c.T
-        coarse = model.coarse
-        sparse.subtract_model(
-            buffer.blocks[:n],
-            model.b0_blocks,
-            coarse.indptr,
-            coarse.bins,
-            coarse.values,
-            buffer.c[:n],
-            buffer.rest[:n],
-        )
+        self._subtract_model(buffer.blocks[:n], buffer.c[:n], buffer.rest[:n])
 
     def _recall(self, new: LongArray) -> None:
         """Fill the activity of new components in the buffered frames into window and history."""
@@ -172,18 +163,15 @@ class Memory:
 
     def fit_ring(self) -> None:
         """Fit the ring on the remembered blocks, less static background and cells."""
-        model, history, coarse = self.model, self.history, self.model.coarse
+        model, history = self.model, self.history
         n = history.n
         rest = np.empty((n, model.geometry.n_bins), np.float32)
-        sparse.subtract_model(
-            history.blocks[:n],
-            model.b0_blocks,
-            coarse.indptr,
-            coarse.bins,
-            coarse.values,
-            history.c[:n],
-            rest,
-        )
+        self._subtract_model(history.blocks[:n], history.c[:n], rest)
         rest -= rest.mean(0)
         prior = ring_mean_weights(model.b0_blocks, model.geometry)
         model.W = fit_ring(rest, model.geometry, max(2e-5, 0.05 / n), prior)
+
+    def _subtract_model(self, blocks: FloatArray, c: FloatArray, out: FloatArray) -> None:
+        """Fill `out` (n, P') with remembered blocks less static background and cells with activity `c` (n, K)."""
+        coarse = self.model.coarse
+        sparse.subtract_model(blocks, self.model.b0_blocks, coarse.indptr, coarse.bins, coarse.values, c, out)
