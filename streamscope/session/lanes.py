@@ -15,7 +15,7 @@ from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
 from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, FloatArray, Frame, FrameResult, Source, Tail
 
-RING_BYTES = 256 << 20  # aligned frames that may wait for the learner in real time: 6 s of 608x608 at 30 fps
+RING_BYTES = 128 << 20  # aligned frames that may wait for the learner in real time: 3 s of 608x608 at 30 fps
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ def _blend(r0, r1, r2, r3, f, step, out):
         w3 = -c * a
         w1 = np.float32(1.0) + aa * (np.float32(1.5) * a - np.float32(2.5))
         w2 = np.float32(1.0) - w0 - w1 - w3
-        out[j] = w0 * r0[j] + w1 * r1[j] + w2 * r2[j] + w3 * r3[j]
+        out[j] = (w0 * np.float32(r0[j]) + w1 * np.float32(r1[j])) + (
+            w2 * np.float32(r2[j]) + w3 * np.float32(r3[j])
+        )
 
 
 @kernel
