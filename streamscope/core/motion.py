@@ -52,7 +52,7 @@ class BandPass:
         self._out = np.zeros(self.shape, np.float32)
 
     def __call__(self, image: NDArray[np.generic]) -> FloatArray:
-        """Return the band-passed image (h, w) of a raw image (H, W), uint8 or float32; the next call fills it again."""
+        """Return the band-passed image (h, w) of an image (H, W), uint8 or float32; the next call fills it again."""
         scratch = self._line, self._strip, self._base, self._small, self._wide
         filters.band_pass(image, self._inner, self._outer, *scratch, self._out)
         return self._out
@@ -76,8 +76,8 @@ def _twice_a_box_taps(sigma: float) -> FloatArray:
 class Correlation:
     """Correlates images with a template by Fourier transforms, at half size if they are large.
 
-    The peak is only where Gauss-Newton starts from. What is transformed is the largest middle part of the image whose
-    sides have no other factors than 2, 3 and 5. The window weighs pixels of the image, which the band-pass has centred.
+    The peak is only where Gauss-Newton starts from. What is transformed is the largest middle part of the image
+    whose sides have no other factors than 2, 3 and 5.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""The band-pass of registration: halving, blurs with symmetric taps, and what is taken from one at half of its size."""
+"""The band-pass of registration: halving, blurs with symmetric taps, and one of them at half of the size."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def mirrored(i, n):
 def halve(image, edge, line, border, out):
     """Fill `out` but for its `border` with the means of 2 x 2 pixels of `image` inside its `edge`.
 
-    An odd last row or column stands for two. `line` (W,) is scratch. Pairs of rows are added first, so that both loops
-    become vector instructions.
+    An odd last row or column stands for two. `line` (W,) is scratch. Pairs of rows are added first, so that both
+    loops become vector instructions.
     """
     height, width = image.shape[0] - 2 * edge, image.shape[1] - 2 * edge
     h, w = out.shape[0] - 2 * border, out.shape[1] - 2 * border
@@ -94,8 +94,8 @@ def blur(padded, taps, strip, out):
     """Fill `out` (h, w) with what is inside `padded` times symmetric `taps` along both axes.
 
     `taps` (1 + 4 n,) are those of the middle and of each distance from it; the border of `padded` is 4 n wide.
-    `strip` is scratch for twice `STRIP` of its rows: so many at once, which stay in the cache, are blurred along columns
-    and then along rows.
+    `strip` is scratch for twice `STRIP` of its rows: so many at once, which stay in the cache, are blurred along
+    columns and then along rows.
     """
     h, w = out.shape
     width, reach = padded.shape[1], taps.shape[0] - 1
@@ -140,8 +140,8 @@ def band_pass(image, inner, outer, line, strip, base, small, wide, out):
     """Fill `out` (h, w) with the difference of two blurs of an image of its size, or of twice its size.
 
     `inner` and `outer` are the taps; the outer blur is taken at half of the size of `out`. Scratch: `line` (W + 2,),
-    `strip` as in `blur`, `base` as large as `out` with a border for `inner`, `wide` (half of h and w, rounded up), and
-    `small` as large as that with a border for `outer`.
+    `strip` as in `blur`, `base` as large as `out` with a border for `inner`, `wide` (half of h and w, rounded up),
+    and `small` as large as that with a border for `outer`.
     """
     reach, edge = inner.shape[0] - 1, outer.shape[0] - 1
     if image.shape[0] >= 2 * out.shape[0]:

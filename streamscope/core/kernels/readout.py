@@ -62,7 +62,7 @@ def _bin(aligned, step, top, bottom, line, blocks):
 
 @kernel
 def align(image, dy, dx, b0, field, step, row, aligned, blocks):
-    """Fill `aligned` (H, W) with `image` at (y + dy, x + dx), with `b0` outside the field, and `blocks` with its means.
+    """Fill `aligned` with `image` at (y + dy, x + dx), but `b0` outside the field, and `blocks` with its means.
 
     `field` holds rows y0..y1 and columns x0..x1. `row` (W + 3,) is scratch.
     """

@@ -9,7 +9,7 @@ from streamscope.core.kernels._jit import kernel
 
 @kernel
 def repair(defects, image):
-    """Replace, one by one, each pixel (row, column) in `defects` of an image, uint8, by the median of its 3 x 3 pixels.
+    """Replace each pixel (row, column) in `defects` of an image, uint8, in turn by the median of its 3 x 3 pixels.
 
     At the border there are fewer; of the middle two of an even number the mean is taken, rounded up.
     """

@@ -154,8 +154,8 @@ def refine(image, template, weight, clip, equations, start, limits, steps, row, 
 def settle_weights(variance, window, template, steadiness, clip_sd, weight, clip, weighted):
     """Fill `weight`, `clip` and `weighted` (weight times template) from a template and its residual variance.
 
-    A pixel's vote is the window times level / (variance + `steadiness` level), with the mean variance as level; `clip`
-    is `clip_sd` standard deviations.
+    A pixel's vote is the window times level / (variance + `steadiness` level), with the mean variance as level;
+    `clip` is `clip_sd` standard deviations.
     """
     h, w = variance.shape
     level = 0.0
