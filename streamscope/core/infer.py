@@ -61,7 +61,8 @@ class Infer:
         shift = self._motion.update(image)
         self._align(image, shift, aligned)
         y = self._traces(aligned, shift)
-        c, s, c_lag, s_lag = self._deconvolver.push(y, 1 + frame.gap)
+        said = y if shift.ok else np.full_like(y, np.nan)  # a bad frame's y is what it is, and tells nothing
+        c, s, c_lag, s_lag = self._deconvolver.push(said, 1 + frame.gap)
         self._next_frame = frame.index + 1
         return FrameResult(
             index=frame.index,
