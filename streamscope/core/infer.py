@@ -61,7 +61,8 @@ class Infer:
         image = self._preprocess.update(frame.image)
         shift = self._motion.update(image)
         y = self._traces(image, shift, aligned)
-        c, s, c_lag, s_lag = self._deconvolver.push(y, 1 + frame.gap)
+        said = y if shift.ok else np.full_like(y, np.nan)  # a bad frame's y is what it is, and tells nothing
+        c, s, c_lag, s_lag = self._deconvolver.push(said, 1 + frame.gap)
         self._next_frame = frame.index + 1
         return FrameResult(
             index=frame.index,

@@ -51,6 +51,7 @@ class Learner:
         self._fine_background = np.zeros(self.model.fine.grid, np.float32)
         self._events: list[ComponentEvent] = []
         self._n = self._in_block = self._n_blocks = 0
+        self._unseen = 0  # frame periods since the last frame that was learned from
         self._refresh_at = [config.frames(s) for s in _FIRST_REFRESHES_S]
 
     def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
@@ -68,8 +69,10 @@ class Learner:
         Epoch or None
             At the end of a block, the new model.
         """
+        self._unseen += 1 + result.gap
         if result.shift.ok:
             self._observe(aligned, result)
+            self._unseen = 0
         self._in_block += 1
         if self._in_block < self._block or self._n < self._block:
             return None
@@ -86,7 +89,7 @@ class Learner:
         self._n += 1
         demix.center(aligned, model.b0, result.shift)
         y = demix.solve(model.footprints, model.V, model.solve)
-        c = memory.activity(y, 1 + result.gap)
+        c = memory.activity(y, self._unseen)
         rest = memory.without_cells(demix.blocks, c)
         if self._n_blocks:  # the first block is scored when it ends and b0 is known
             self._score(demix.x, rest, c, field)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from streamscope.config import EngineConfig
 from streamscope.core.kernels import filters, warp
 from streamscope.core.piecewise import Piecewise, Registered
-from streamscope.core.robust import median
+from streamscope.core.quality import FrameQuality, edge_margin, row_jump, strange_share
 from streamscope.types import DoubleArray, FloatArray, Shift
 
 _REFRESH_FRAMES = 8  # the template's spectrum is renewed this often, once it is settled
@@ -31,6 +31,7 @@ _LARGEST_STEP_PX, _LARGEST_WAY_PX = 0.7, 1.5
 _SMALLEST_GAIN = 0.05
 _HALVE_FROM_PX = 200
 _LARGEST_DRIFT_PX = 0.03
+_LEAST_STRUCTURE_ADU = 0.5  # a frame without any is no reference
 
 
 class BandPass:
@@ -237,8 +238,8 @@ class Motion:
         self._anchor: FloatArray | None = None
         self._n = 0
         self._last = (0.0, 0.0)
-        self._qualities = np.zeros(500, np.float32)
-        self._n_qualities = 0
+        self._quality = FrameQuality()
+        self._margin = edge_margin(config.motion.max_shift_px, shape[0])
         self._piecewise = Piecewise(config, self._band_pass.shape, factor)
 
     def update(self, image: NDArray[np.generic]) -> Shift:
@@ -258,35 +259,31 @@ class Motion:
         factor = self._band_pass.factor
         filtered = self._band_pass(image)
         if self._template is None:
+            if float(np.ptp(filtered)) < _LEAST_STRUCTURE_ADU:
+                return Shift(quality=0.0, ok=False)
             self._template = Template(filtered)
             self._n = 1
             return Shift()
         template = self._template
         dy, dx, inside = self._matcher.coarse(filtered, template)
         dy, dx, quality = self._matcher.refine(filtered, template, dy, dx)
-        if not (inside and self._credible(quality)):
+        jump = row_jump(image, self._margin)
+        if not (inside and self._quality.credible(quality, jump, self._strange)):
             last = (factor * self._last[0], factor * self._last[1])
             return Shift(*last, quality, ok=False, field=self._piecewise.field)
         self._last = (dy, dx)
         matcher = self._matcher
         field = self._piecewise.update(Registered(filtered, matcher.moved, dy, dx, matcher.gain), template)
-        self._learn(quality)
+        self._quality.remember(quality, jump)
+        self._learn()
         return Shift(factor * dy, factor * dx, quality, field=field)
 
-    def _credible(self, quality: float) -> bool:
-        known = self._qualities[: min(self._n_qualities, len(self._qualities))]
-        if not math.isfinite(quality) or quality <= 0:
-            return False
-        if self._n_qualities < 50:
-            return True
-        middle = median(known)
-        spread = 1.4826 * median(np.abs(known - middle))
-        # Bright events lower the agreement of a good frame to about half; a frame of something else has none.
-        return quality > min(middle - 8 * spread - 0.02, 0.4 * middle)
+    def _strange(self) -> float:
+        assert self._template is not None
+        matcher, template = self._matcher, self._template
+        return strange_share(matcher.moved, matcher.gain, template.mean, template.clip)
 
-    def _learn(self, quality: float) -> None:
-        self._qualities[self._n_qualities % len(self._qualities)] = quality
-        self._n_qualities += 1
+    def _learn(self) -> None:
         self._n += 1
         template = self._template
         assert template is not None
@@ -313,15 +310,15 @@ class Motion:
         out: dict[str, np.ndarray | float | int] = {
             "n": self._n,
             "last": np.array(self._last),
-            "qualities": self._qualities.copy(),
-            "n_qualities": self._n_qualities,
         }
         if self._template is not None:
             names = ("mean", "variance", "spectrum", "equations", "weight", "clip")
             out |= {name: getattr(self._template, name).copy() for name in names}
         if self._anchor is not None:
             out["anchor"] = self._anchor.copy()
-        return out | {f"piecewise.{name}": value for name, value in self._piecewise.state().items()}
+        for stage, held in (("quality", self._quality.state()), ("piecewise", self._piecewise.state())):
+            out |= {f"{stage}.{name}": value for name, value in held.items()}
+        return out
 
     @classmethod
     def from_state(
@@ -329,10 +326,9 @@ class Motion:
     ) -> Motion:
         """Return a stage that goes on where `state` was taken."""
         self = cls(config, shape)
-        self._n, self._n_qualities = int(state["n"]), int(state["n_qualities"])
+        self._n = int(state["n"])
         last = np.asarray(state["last"])
         self._last = (float(last[0]), float(last[1]))
-        self._qualities = np.array(state["qualities"])
         if "mean" in state:
             template = Template(np.array(state["mean"]))
             for name in ("variance", "spectrum", "equations", "weight", "clip"):
@@ -340,9 +336,11 @@ class Motion:
             self._template = template
         if "anchor" in state:
             self._anchor = np.array(state["anchor"])
-        own = {
-            name.partition(".")[2]: value for name, value in state.items() if name.startswith("piecewise.")
-        }
         shape, factor = self._band_pass.shape, self._band_pass.factor
-        self._piecewise = Piecewise.from_state(config, shape, factor, own)
+        self._quality = FrameQuality.from_state(_part(state, "quality."))
+        self._piecewise = Piecewise.from_state(config, shape, factor, _part(state, "piecewise."))
         return self
+
+
+def _part(state: dict[str, np.ndarray | float | int], prefix: str) -> dict[str, np.ndarray | float | int]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
