@@ -20,6 +20,7 @@ class FrameBuffer:
         self.rects = np.zeros((n_slots, 4), np.int64)
         self.blocks = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # D y, with b0 outside the field
         self.rest = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # D (y - b0 - A c)
+        self.background = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # W `rest` when the frame came
         self.index = np.full(n_slots, -1, np.int64)  # frame numbers
         self.u = np.zeros((n_slots, 0), np.float32)  # A'y, with b0 outside the field
         self.seen = np.zeros((n_slots, 0), np.float32)  # V D y, the same
@@ -40,6 +41,7 @@ class FrameBuffer:
         frame: int,
         blocks: FloatArray,
         rest: FloatArray,
+        background: FloatArray,
         u: FloatArray,
         seen: FloatArray,
         y: FloatArray,
@@ -49,7 +51,7 @@ class FrameBuffer:
         slot = self.n_seen % self.size
         sparse.encode(aligned, np.float32(_SCALE), self.frames[slot])
         self.rects[slot] = field
-        self.blocks[slot], self.rest[slot] = blocks, rest
+        self.blocks[slot], self.rest[slot], self.background[slot] = blocks, rest, background
         self.index[slot] = frame
         self.u[slot], self.seen[slot], self.y[slot], self.c[slot] = u, seen, y, c
         self.n_seen += 1

@@ -91,23 +91,24 @@ class Learner:
         y = demix.solve(model.footprints, model.V, model.solve)
         c = memory.activity(y, self._unseen)
         rest = memory.without_cells(demix.blocks, c)
+        apply_ring(model.ring, model.geometry, rest[None], self._background.reshape(1, -1))
         if self._n_blocks:  # the first block is scored when it ends and b0 is known
-            self._score(demix.x, rest, c, field)
+            self._score(demix.x, self._background, c, field)
         model.follow(aligned, field, c, 1.0 / min(self._n, self._config.frames(_MEAN_MEMORY_S)))
         blocks = demix.blocks.reshape(-1) + model.b0_blocks
         u, seen = demix.u + model.still, demix.seen + model.still_seen
-        memory.buffer.push(aligned, field, result.index, blocks, rest, u, seen, y, c)
+        background = self._background.reshape(-1)
+        memory.buffer.push(aligned, field, result.index, blocks, rest, background, u, seen, y, c)
         memory.history.offer(result.index, blocks, c)
         memory.window.push(y, c)
 
     def _score(
-        self, x: FloatArray, rest: FloatArray, c: FloatArray, field: tuple[int, int, int, int]
+        self, x: FloatArray, background: FloatArray, c: FloatArray, field: tuple[int, int, int, int]
     ) -> None:
-        """Update the detection score with what the model does not explain of a centred frame."""
+        """Update the detection score with what the model, B (h, w) included, does not explain of a centred frame."""
         model, fine, detail = self.model, self._fine, self.model.detail
-        apply_ring(model.W, model.geometry.neighbours, rest, self._background.reshape(-1))
         bin_down(x, model.fine.step, fine)
-        spread_up(self._background, model.geometry.step // model.fine.step, self._fine_background)
+        spread_up(background, model.geometry.step // model.fine.step, self._fine_background)
         fine -= self._fine_background
         sparse.subtract_components(detail.indptr, detail.bins, detail.values, c, fine.reshape(-1))
         self._detector.update(fine, field)
@@ -137,14 +138,16 @@ class Learner:
         model, memory = self.model, self.memory
         memory.start_over()
         if self._n_blocks == 1:
-            model.W = ring_mean_weights(model.b0_blocks, model.geometry)
+            model.take_ring(ring_mean_weights(model.b0_blocks, model.geometry))
             model.rebuild()
         self._detector.restart()
         buffer, x = memory.buffer, self._demix.x
         for slot in buffer.order():
             y0, y1, x0, x1 = (int(v) for v in buffer.rects[slot])
             sparse.decode_centered(buffer.frames[slot], buffer.scale, model.b0, y0, y1, x0, x1, x)
-            self._score(x, buffer.rest[slot], buffer.c[slot], (y0, y1, x0, x1))
+            background = buffer.background[slot : slot + 1]
+            apply_ring(model.ring, model.geometry, buffer.rest[slot : slot + 1], background)
+            self._score(x, background.reshape(model.geometry.grid), buffer.c[slot], (y0, y1, x0, x1))
 
     def _settle_baselines(self) -> None:
         """Move the mode of each trace into b0, a bounded step at a time."""
@@ -190,8 +193,7 @@ class Learner:
         model.rebuild()
         memory.renew(np.array(reshaped, np.int64), n_born, refreshed)
         if n_born:
-            new = np.arange(model.n - n_born, model.n)
-            self._shapes.observe(model, memory.buffer, memory.buffer.order(), new)
+            self._shapes.recall(model, memory.buffer, np.arange(model.n - n_born, model.n))
 
     def _merge(self, frame: int) -> None:
         """Merge components that are one cell."""

@@ -169,7 +169,7 @@ class Memory:
         self._subtract_model(history.blocks[:n], history.c[:n], rest)
         rest -= rest.mean(0)
         prior = ring_mean_weights(model.b0_blocks, model.geometry)
-        model.W = fit_ring(rest, model.geometry, max(2e-5, 0.05 / n), prior)
+        model.take_ring(fit_ring(rest, model.geometry, max(2e-5, 0.05 / n), prior))
 
     def _subtract_model(self, blocks: FloatArray, c: FloatArray, out: FloatArray) -> None:
         """Fill `out` (n, P') with remembered blocks less static background and cells with activity `c` (n, K)."""

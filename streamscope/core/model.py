@@ -13,6 +13,7 @@ from streamscope.core.background import (
     SparseRows,
     bin_down,
     bin_footprints,
+    by_offset,
     fold,
     ring_mean_weights,
     ring_rows,
@@ -52,7 +53,7 @@ class Model:
         self.fine = _grid(shape, detection_step(diameter))
         step = min(2 * self.fine.step, 8)
         self.geometry = RingGeometry.make(shape, diameter, config.background.ring_radius, step)
-        self.W = ring_mean_weights(np.ones(self.geometry.n_bins, np.float32), self.geometry)
+        self.take_ring(ring_mean_weights(np.ones(self.geometry.n_bins, np.float32), self.geometry))
         self.mean = np.zeros(shape, np.float32)
         self.b0 = np.zeros(shape, np.float32)
         self.b0_blocks = np.zeros(self.geometry.n_bins, np.float32)  # D b0
@@ -74,6 +75,11 @@ class Model:
     def n(self) -> int:
         """Return the number of components."""
         return len(self.columns)
+
+    def take_ring(self, W: FloatArray) -> None:
+        """Use other ring weights (P', n), after the next `rebuild` also for traces."""
+        self.W = W
+        self.ring = by_offset(W)
 
     def add(self, column: Column, centre: tuple[float, float], frame: int, sn: float, peak: float) -> int:
         """Add a provisional component with a unit-norm footprint; return its position."""

@@ -19,6 +19,7 @@ def filled_buffer(n_frames, n_slots=5, n_components=2):
             100 + t,
             np.full(6, t, np.float32),
             np.full(6, -t, np.float32),
+            np.full(6, t + 0.5, np.float32),
             traces + 10,
             traces + 15,
             traces + 20,
@@ -37,6 +38,7 @@ def test_frames_are_in_order_before_and_after_wrapping(n_frames):
     assert np.array_equal(buffer.frames[slots, 0, 0] * buffer.scale, expected + 0.25)
     assert np.array_equal(buffer.blocks[slots, 0], expected)
     assert np.array_equal(buffer.rest[slots, 0], -expected)
+    assert np.array_equal(buffer.background[slots, 0], expected + 0.5)
     assert np.array_equal(buffer.rects[slots, 3], expected % 6 + 1)
     assert np.allclose(buffer.y[slots, 1], expected + 20.1)
     assert buffer.index[buffer.order(last=2)].tolist() == (100 + expected[-2:]).tolist()
