@@ -63,6 +63,24 @@ class FrameBuffer:
             slots = np.roll(slots, -(self.n_seen % self.size))
         return slots if last is None else slots[-last:]
 
+    def median(self, most: int) -> FloatArray:
+        """Return the median image (H, W), ADU, of at most about `most` frames spread over the buffer.
+
+        Rows and columns that were not always in the field have the median of the frames that showed them.
+        """
+        slots = _spread(np.arange(self.n), most)
+        image = np.median(self.frames[slots], axis=0)
+        y0, y1, x0, x1 = self.rects[: self.n].T
+        for y in range(image.shape[0]):
+            seen = (y0 <= y) & (y < y1)
+            if seen.any() and not seen[slots].all():
+                image[y] = np.median(self.frames[_spread(np.flatnonzero(seen), most), y], axis=0)
+        for x in range(image.shape[1]):
+            seen = (x0 <= x) & (x < x1)
+            if seen.any() and not seen[slots].all():
+                image[:, x] = np.median(self.frames[_spread(np.flatnonzero(seen), most), :, x], axis=0)
+        return np.asarray(image * self.scale, np.float32)
+
     def keep(self, positions: LongArray) -> None:
         """Keep only the traces of some components, in this order."""
         traces = (self.u, self.seen, self.y, self.c)
@@ -77,6 +95,11 @@ class FrameBuffer:
     def flat(self) -> NDArray[np.uint16]:
         """Return the frames as (N, P)."""
         return self.frames.reshape(self.size, -1)
+
+
+def _spread(slots: LongArray, most: int) -> LongArray:
+    """Return at most about `most` of these slots, evenly spread."""
+    return slots[:: -(-len(slots) // most)]
 
 
 class CoarseHistory:

@@ -94,7 +94,7 @@ class Learner:
         apply_ring(model.ring, model.geometry, rest[None], self._background.reshape(1, -1))
         if self._n_blocks:  # the first block is scored when it ends and b0 is known
             self._score(demix.x, self._background, c, field)
-        model.follow(aligned, field, c, 1.0 / min(self._n, self._config.frames(_MEAN_MEMORY_S)))
+        model.follow(aligned, field, c, self._n, self._config.frames(_MEAN_MEMORY_S))
         blocks = demix.blocks.reshape(-1) + model.b0_blocks
         u, seen = demix.u + model.still, demix.seen + model.still_seen
         background = self._background.reshape(-1)

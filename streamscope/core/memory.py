@@ -52,8 +52,7 @@ class Memory:
         b0 is their median: a mean of the first seconds holds whatever was active in them.
         """
         model, buffer, window = self.model, self.buffer, self.window
-        few = buffer.frames[: buffer.n][:: -(-buffer.n // _MEDIAN_FRAMES)]
-        model.mean[:] = np.median(few, axis=0) * buffer.scale
+        model.mean[:] = buffer.median(_MEDIAN_FRAMES)
         model.level[:] = 0
         model.settle_b0()
         self._trace()

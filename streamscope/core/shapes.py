@@ -23,6 +23,7 @@ from streamscope.core.model import Column, Model, centre_of, unit
 from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
 
 _REACH = 1.25  # mask radius, cell diameters
+_RIM = 1.1  # radius of the rim, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
 _LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
@@ -34,6 +35,7 @@ class Shapes:
 
     def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
         self._shape = shape
+        self._diameter = config.cell_diameter_px
         self._reach = _REACH * config.cell_diameter_px
         self._decay = np.exp(-config.detect.block_s / config.shapes.memory_s)
         self.masks: list[IntArray] = []
@@ -140,11 +142,20 @@ class Shapes:
                 kernels.subtract_overlap(
                     mask, self._scratch, *model.columns[j], np.float32(self.cross[k, j] / energy), estimate
                 )
+        self._level(mask, estimate, model.columns[k])
         column = self._tidy(mask, np.maximum(estimate, 0), model.columns[k])
         if column is None:
             return False
         model.columns[k] = column
         return True
+
+    def _level(self, mask: IntArray, estimate: FloatArray, old: Column) -> None:
+        """Take the level of its rim out of an estimate, where it is above 0."""
+        y, x = centre_of(old, self._shape[1])
+        apart = np.hypot(mask // self._shape[1] - y, mask % self._shape[1] - x)
+        rim = apart > _RIM * self._diameter
+        if rim.any():
+            estimate -= max(float(np.median(estimate[rim])), 0.0)
 
     def _tidy(self, mask: IntArray, estimate: FloatArray, old: Column) -> Column | None:
         """Return the connected part of an estimate around the old peak, or None if nothing sensible is left."""

@@ -131,12 +131,14 @@ def test_the_residual_of_a_box_is_that_of_the_frame(seed, shape, step):
 
 @few
 @given(seeds, shapes)
-def test_the_mean_image_follows_inside_the_field_only(seed, shape):
+def test_the_mean_image_follows_inside_the_field_only_by_the_larger_of_two_rates(seed, shape):
     rng = np.random.default_rng(seed)
     field = random_field(rng, shape)
     aligned, mean = rng.uniform(0, 200, (2, *shape)).astype(np.float32)
-    expected = np.where(naive.in_field(shape, field), mean + 0.1 * (aligned - mean), mean)
-    sparse.follow_mean(aligned, *(int(v) for v in field), np.float32(0.1), mean)
+    rows, columns = (rng.uniform(0.01, 1, n).astype(np.float32) for n in shape)
+    rate = np.maximum.outer(rows, columns)
+    expected = np.where(naive.in_field(shape, field), mean + rate * (aligned - mean), mean)
+    sparse.follow_mean(aligned, *(int(v) for v in field), rows, columns, mean)
     assert np.allclose(mean, expected, atol=1e-3)
 
 

@@ -173,11 +173,13 @@ def subtract_from_box(indptr, pixels, weights, which, c, slots, width, top, left
 
 
 @kernel
-def follow_mean(aligned, y0, y1, x0, x1, rate, mean):
-    """Move the running mean image by `rate` inside rows y0..y1 and columns x0..x1."""
+def follow_mean(aligned, y0, y1, x0, x1, row_rate, column_rate, mean):
+    """Move the running mean image inside rows y0..y1 and columns x0..x1, each pixel by the larger of its rates."""
     for y in range(y0, y1):
-        a, m = aligned[y, x0:x1], mean[y, x0:x1]
+        a, m, quick = aligned[y, x0:x1], mean[y, x0:x1], column_rate[x0:x1]
+        slow = row_rate[y]
         for x in range(a.shape[0]):
+            rate = slow if slow > quick[x] else quick[x]
             m[x] += rate * (a[x] - m[x])
 
 
