@@ -30,7 +30,8 @@ def accumulate(
     for k in range(indptr.shape[0] - 1):
         a, b = indptr[k], indptr[k + 1]
         mask, total = pixels[a:b], sums[a:b]
-        r0, r1, c0, c1 = 1 << 30, 0, 1 << 30, 0
+        r0 = c0 = np.int64(1 << 30)
+        r1 = c1 = 0
         for i in range(mask.shape[0]):
             y, x = mask[i] // width, mask[i] % width
             r = int(min(max((y + 0.5) / step - 0.5, 0.0), grid[0] - 1.0))
