@@ -121,8 +121,10 @@ class Model:
         y0, y1, x0, x1 = field
         self.rows_seen[y0:y1] += 1
         self.columns_seen[x0:x1] += 1
-        rates = (1 / np.clip(seen, 1, memory) for seen in (self.rows_seen, self.columns_seen))
-        sparse.follow_mean(aligned, *field, *(rate.astype(np.float32) for rate in rates), self.mean)
+        of_rows, of_columns = (
+            (1 / np.clip(seen, 1, memory)).astype(np.float32) for seen in (self.rows_seen, self.columns_seen)
+        )
+        sparse.follow_mean(aligned, *field, of_rows, of_columns, self.mean)
         self.level += (activity - self.level) / min(n, memory)
 
     def rebuild(self) -> None:

@@ -198,7 +198,8 @@ def field_at(field: FloatArray, shape: tuple[int, int]) -> DoubleArray:
     for size, nodes in zip(shape, field.shape[:2], strict=True):
         at = np.arange(size) * (nodes - 1) / (size - 1)
         lines.append(np.maximum(1 - np.abs(at[:, None] - np.arange(nodes)), 0))
-    return np.asarray(np.einsum("yi,xj,ijc->yxc", *lines, field.astype(np.float64)), np.float64)
+    along_x = np.tensordot(lines[1], field.astype(np.float64), (1, 1))  # (x, i, c)
+    return np.asarray(np.tensordot(lines[0], along_x, (1, 1)), np.float64)
 
 
 def block_normal(

@@ -382,13 +382,14 @@ def fit_ring_rows(
     rhs = np.empty(n_ring, np.float64)
     used = np.empty(n_ring, np.int64)
     for p in range(start, stop):
-        n = 0
+        n: int = np.int64(0)  # type: ignore[assignment]  # typed: a literal compiles its users twice
         for j in range(n_ring):
             W[p, j] = 0.0
             q = neighbours[p, j]
             if q >= 0:
                 used[n] = j
-                series[n, :] = x[q]
+                for t in range(length):
+                    series[n, t] = x[q, t]
                 n += 1
         ring_gram(series, n, x[p], gram, rhs)
         trace = 0.0

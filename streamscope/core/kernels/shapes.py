@@ -48,8 +48,6 @@ def accumulate(
     block, right, below = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
     wy, wx = np.empty(most, np.float32), np.empty(most, np.float32)
     for k in range(indptr.shape[0] - 1):
-        if not (weight[:, k] > 0).any():
-            continue
         a, b = indptr[k], indptr[k + 1]
         mask, total = pixels[a:b], sums[a:b]
         for j in range(mask.shape[0]):
