@@ -2,6 +2,8 @@
 
 Frame by frame it keeps the residual's score and remembers. Once a block it settles baselines, refines shapes,
 refreshes the ring, merges and takes in cells. The result is a new epoch.
+
+Frozen, it only follows the static background; everything else stays as it is until it is thawed.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ class Learner:
         self._events: list[ComponentEvent] = []
         self._n = self._in_block = self._n_blocks = 0
         self._unseen = 0  # frame periods since the last frame that was learned from
+        self._frozen = False
+        self._n_frozen = 0  # frames, since it was frozen
         self._refresh_at = [config.frames(s) for s in _FIRST_REFRESHES_S]
 
     def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
@@ -74,11 +78,25 @@ class Learner:
             self._observe(aligned, result)
             self._unseen = 0
         self._in_block += 1
+        self._n_frozen += self._frozen
         if self._in_block < self._block or self._n < self._block:
             return None
         self._in_block = 0
+        if self._frozen:
+            return self._keep_up(result.index)
         self._n_blocks += 1
         return self._close_block(result.index)
+
+    def freeze(self) -> None:
+        """Keep components, footprints, ring and time constants as they are, from the next frame on."""
+        self._frozen = True
+
+    def thaw(self) -> None:
+        """Learn on from the next frame; time spent frozen is no silence of what could not be confirmed then."""
+        self._frozen = False
+        self.model.active_at += self._n_frozen
+        self._n_frozen = 0
+        self._detector.restart()
 
     # -- frame by frame
 
@@ -92,7 +110,7 @@ class Learner:
         c = memory.activity(y, self._unseen)
         rest = memory.without_cells(demix.blocks, c)
         apply_ring(model.ring, model.geometry, rest[None], self._background.reshape(1, -1))
-        if self._n_blocks:  # the first block is scored when it ends and b0 is known
+        if self._n_blocks and not self._frozen:  # the first block is scored when it ends and b0 is known
             self._score(demix.x, self._background, c, field)
         model.follow(aligned, field, c, self._n, self._config.frames(_MEAN_MEMORY_S))
         blocks = demix.blocks.reshape(-1) + model.b0_blocks
@@ -132,6 +150,11 @@ class Learner:
         events, self._events = tuple(self._events), []
         kinetics = self._kinetics.update(self._n, self.memory.window, self.model.sn)
         return self.model.epoch(frame, kinetics, events)
+
+    def _keep_up(self, frame: int) -> Epoch:
+        """Return the frozen model with the static background of now: traces would drift as the light bleaches."""
+        self._settle_baselines()
+        return self.model.epoch(frame, self._kinetics.present, ())
 
     def _start_over(self) -> None:
         """While the buffer holds every frame: take b0, traces and score from all of them anew."""
