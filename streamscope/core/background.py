@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamscope.core.kernels import ring as kernels
-from streamscope.types import DoubleArray, FloatArray, Footprints, IntArray, LongArray
+from streamscope.types import BoolArray, DoubleArray, FloatArray, Footprints, IntArray, LongArray
 
 _MAX_NEIGHBOURS = 48
+_STRETCH = 4096  # blocks whose rings are fitted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,12 +258,12 @@ def fit_ring(
     W = np.zeros(geometry.neighbours.shape, np.float32)
     if prior is None:
         prior = np.zeros_like(W)
-    fit_ring_rows(np.ascontiguousarray(x.T), geometry, ridge, prior, 0, geometry.n_bins, W)
+    fit_ring_rows(x, geometry, ridge, prior, 0, geometry.n_bins, W)
     return W
 
 
 def fit_ring_rows(
-    x_by_bin: FloatArray,
+    x: FloatArray,
     geometry: RingGeometry,
     ridge: float,
     prior: FloatArray,
@@ -270,8 +271,31 @@ def fit_ring_rows(
     stop: int,
     W_out: FloatArray,
 ) -> None:
-    """Fill rows start..stop of `W_out` (P', n), so that a learner can spread the work over frames.
+    """Fill rows start..stop of `W_out` (P', n), so that threads can share the work; else as `fit_ring`.
 
-    `x_by_bin` is (P', n_frames) float32, C order: the values of `fit_ring` transposed, time last.
+    Rings of neighbouring blocks ask for the same products: each pair of blocks is multiplied once.
     """
-    kernels.fit_ring_rows(x_by_bin, geometry.neighbours, ridge, prior, start, stop, W_out)
+    apart, pair, forward = _ring_pairs(geometry)
+    margin = geometry.reach * (geometry.grid[1] + 1)
+    stretch = max(_STRETCH, 4 * margin)
+    for begin in range(start, stop, stretch):
+        end = min(begin + stretch, stop)
+        first, last = max(0, begin - margin), min(geometry.n_bins, end + margin)
+        products = np.empty((len(apart), last - first), np.float32)
+        kernels.offset_products(x, apart, first, last, products)
+        kernels.fit_ring_rows(
+            products, first, pair, forward, geometry.neighbours, ridge, prior, begin, end, W_out
+        )
+
+
+def _ring_pairs(geometry: RingGeometry) -> tuple[LongArray, IntArray, BoolArray]:
+    """Return how far blocks of one ring are apart, each distance once (D,), flat; which of them lies between two.
+
+    The second and third, (n + 1, n + 1), are that of two members of the ring, the last of them its centre, and
+    whether the second of the two comes after the first.
+    """
+    rows, cols = np.vstack([geometry.offsets, [[0, 0]]]).T.astype(np.int64)
+    at = rows * geometry.grid[1] + cols
+    between = at[None, :] - at[:, None]
+    apart, pair = np.unique(np.abs(between), return_inverse=True)
+    return apart, pair.reshape(between.shape).astype(np.int32), between >= 0

@@ -216,12 +216,12 @@ class Session:
         chosen = np.unique(np.linspace(0, survey.length - 1, n).astype(np.int64))
         DA = rows_matrix(bin_footprints(self.footprints, geometry)).tocsc()
         C = survey.binned(self.activity.C, chosen).T
-        x = np.empty((geometry.n_bins, len(chosen)), np.float32)
+        x = np.empty((len(chosen), geometry.n_bins), np.float32)
         part = -(-geometry.n_bins // 8)
         for first in range(0, geometry.n_bins, part):
             last = min(first + part, geometry.n_bins)
-            x[first:last] = (survey.band(first, last, chosen) - C @ DA[:, first:last]).T
-        x -= x.mean(1, keepdims=True)
+            x[:, first:last] = survey.band(first, last, chosen) - C @ DA[:, first:last]
+        x -= x.mean(0)
         W = np.zeros_like(self._prior)
         cuts = np.linspace(0, geometry.n_bins, 4 * THREADS + 1).astype(int)
         with ThreadPoolExecutor(THREADS) as pool:

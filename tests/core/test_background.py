@@ -98,7 +98,7 @@ def test_fit_equals_least_squares_and_is_the_same_in_slices():
     sliced = np.zeros_like(W)
     for start in range(0, geometry.n_bins, 11):
         stop = min(start + 11, geometry.n_bins)
-        bg.fit_ring_rows(np.ascontiguousarray(x.T), geometry, 1e-3, prior, start, stop, sliced)
+        bg.fit_ring_rows(x, geometry, 1e-3, prior, start, stop, sliced)
     assert np.array_equal(sliced, W)
 
 
