@@ -20,7 +20,7 @@ from streamscope.core.learn import Learner
 from streamscope.core.response import Response
 from streamscope.types import ByteArray, FloatArray, Footprints, Frame, FrameResult, Kinetics, Shift
 
-_LEARNS = ("sparse", "score", "shapes", "ring", "oasis", "spikes")  # modules of kernels that the learner uses
+_LEARNS = ("sparse", "score", "shapes", "ring", "oasis", "sites", "spikes")  # kernels of the learner
 _CELLS = ((20.0, 20.0), (20.0, 25.0), (40.0, 30.0), (44.0, 46.0))
 _N_FRAMES = 120
 _SHAPE = (64, 64)
