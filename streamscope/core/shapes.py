@@ -27,7 +27,7 @@ _RIM = 1.1  # radius of the rim, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
 _LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
-_LEAST_NEWS = 0.05  # part of that energy that is new since the shape was refined last
+_LEAST_NEWS = 0.15  # part of that energy that is new since the shape was refined last
 
 
 class Shapes:
