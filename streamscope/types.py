@@ -72,6 +72,13 @@ class FrameResult:
     hw: int | None = None
     time_s: float = 0.0
 
+    @staticmethod
+    def without_traces(index: int, shift: Shift, gap: int = 0) -> FrameResult:
+        """Return what a learner looks at: which frame it is and where the field was."""
+        nothing = np.zeros(0, np.float32)
+        traces = (nothing, nothing, nothing, nothing, nothing)
+        return FrameResult(index, 0, 0, 0, shift, np.zeros(0, np.uint32), *traces, lag=0, gap=gap)
+
 
 @dataclass(frozen=True, slots=True)
 class Tail:

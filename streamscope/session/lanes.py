@@ -15,6 +15,7 @@ from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
 from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, FloatArray, Frame, FrameResult, Source, Tail
 
+AT_ONCE = 8  # frames that are handed to the learner in one go, if it is behind
 RING_BYTES = 128 << 20  # aligned frames that may wait for the learner in real time: 3 s of 608x608 at 30 fps
 
 
@@ -64,8 +65,11 @@ class Learns(Protocol):
 
     lag_frames: int
 
-    def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
-        """Learn from one frame; return an epoch when something changed."""
+    def room(self, n_frames: int, shape: tuple[int, int]) -> FloatArray:
+        """Return memory (n_frames, H, W) in which aligned frames are handed over; called once."""
+
+    def consume(self, frames: Sequence[tuple[int, FrameResult]]) -> list[Epoch | None]:
+        """Learn from frames, given by their place in `room`; return for each an epoch when something changed."""
 
     def freeze(self) -> None:
         """Change nothing but the static background from the next frame on."""
@@ -98,6 +102,7 @@ class Learning:
     """The learner thread and the ring of aligned frames between it and the pipeline.
 
     An epoch is adopted as soon as it is there; frames that find the ring full are not learned from.
+    A learner that is behind gets several frames at once: each hand-over costs as much as a small frame.
     An order to freeze reaches the learner between two frames, and the pipeline after the last epoch that was
     learned before it, so that the frame from which it holds is known exactly.
 
@@ -116,9 +121,7 @@ class Learning:
         self.skipped = 0
         self._missing = 0  # frames that the learner did not get since the last that it got
         self._learner = learner
-        self._ring = np.full(
-            (n, *shape), np.nan, np.float32
-        )  # written to, so that memory does not grow later
+        self._ring = learner.room(n, shape)
         self._scratch = np.zeros(shape, np.float32)  # for frames that the learner cannot take
         self._free = list(range(n))  # the last one given back goes out first: it is still in the cache
         self._waiting: BoundedQueue[tuple[int, FrameResult]] = BoundedQueue(n)
@@ -133,15 +136,27 @@ class Learning:
     def run(self) -> None:
         """Learn from the frames that are handed over until the last; the body of the learner thread."""
         try:
-            while (item := self._waiting.get()) is not None:
-                slot, result = item
-                epoch = self._learner.consume(self._ring[slot], result)
-                self._free.append(slot)
-                self._report(result.index, epoch)
+            while frames := self._next():
+                epochs = self._learner.consume(frames)
+                for (slot, result), epoch in zip(frames, epochs, strict=True):
+                    self._free.append(slot)
+                    self._report(result.index, epoch, last=result is frames[-1][1])
         finally:
             with self._progress:
                 self._ended = True
                 self._progress.notify_all()
+
+    def _next(self) -> list[tuple[int, FrameResult]]:
+        """Return the frames to learn from next, none at the end: several if they wait, up to where an order holds."""
+        frames: list[tuple[int, FrameResult]] = []
+        while not frames or (
+            len(frames) < AT_ONCE and len(self._waiting) and not self._must_obey(frames[-1][1].index)
+        ):
+            item = self._waiting.get()
+            if item is None:
+                break
+            frames.append(item)
+        return frames
 
     def order(self, frozen: bool) -> None:
         """Have the learner freeze, or thaw, after the frame that it is at; may be called in any thread."""
@@ -178,13 +193,23 @@ class Learning:
         """Let the learner end after the frame that it is at."""
         self._waiting.cancel()
 
-    def _report(self, index: int, epoch: Epoch | None) -> None:
+    def release(self) -> None:
+        """Let go of the learner's memory, once nobody looks at it any more."""
+        self._ring = self._ring[:0].copy()
+
+    def _report(self, index: int, epoch: Epoch | None, last: bool) -> None:
         changes: list[tuple[int, Epoch | Order]] = [] if epoch is None else [(index, epoch)]
-        changes += self._obey(index)
+        if last:
+            changes += self._obey(index)
         with self._progress:
             self._changes.extend(changes)
             self._consumed = index
             self._progress.notify_all()
+
+    def _must_obey(self, index: int) -> bool:
+        """Return whether there is an order that holds for what is learned after frame `index`."""
+        planned = self._freeze_at
+        return bool(self._orders) or (planned is not None and planned <= index + self._learner.lag_frames)
 
     def _obey(self, index: int) -> list[tuple[int, Order]]:
         """Carry out the orders that hold for what is learned after frame `index`."""

@@ -115,6 +115,7 @@ class LivePart:
             }
             tasks = [group.create_task(self._watched(name, body), name=name) for name, body in lanes.items()]
             await asyncio.wait(tasks)
+        self._learning.release()
 
     async def _drive(self, source_ended: Callable[[], object]) -> None:
         await in_thread("driver", lambda: drive(self._source, self._frames, self._stopped.is_set))

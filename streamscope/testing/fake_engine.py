@@ -113,6 +113,16 @@ class FakeLearner:
         self.seen: list[int] = []
         self.n = self.number = 0
         self.frozen = False
+        self._room = np.zeros((0, *shape), np.float32)
+
+    def room(self, n_frames: int, shape: Shape) -> FloatArray:
+        """Return memory for frames."""
+        self._room = np.zeros((n_frames, *shape), np.float32)
+        return self._room
+
+    def consume(self, frames: Sequence[tuple[int, FrameResult]]) -> list[Epoch | None]:
+        """Learn from frames, one after the other."""
+        return [self.learn(self._room[place], result) for place, result in frames]
 
     def freeze(self) -> None:
         """Find no further cell."""
@@ -122,7 +132,7 @@ class FakeLearner:
         """Find cells again."""
         self.frozen = False
 
-    def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
+    def learn(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
         """Return an epoch with one more cell now and then."""
         self.seen.append(result.index)
         if (result.index + 1) % self.every:

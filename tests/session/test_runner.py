@@ -368,10 +368,10 @@ class FailingInfer(FakeInfer):
 
 
 class FailingLearner(FakeLearner):
-    def consume(self, aligned, result):
+    def learn(self, aligned, result):
         if result.index == 60:
             raise ZeroDivisionError("on purpose")
-        return super().consume(aligned, result)
+        return super().learn(aligned, result)
 
 
 @pytest.mark.parametrize("speed", [None, 20.0])
