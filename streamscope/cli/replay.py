@@ -48,6 +48,13 @@ def replay(
         typer.Option(help="HOST:PORT of the stream; port 0: free ones.", show_default="127.0.0.1:5570"),
     ] = None,
     loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
+    seed: Annotated[
+        Path | None,
+        typer.Option(
+            help="Session folder, session.h5 or exported .npz whose cells to begin with, names kept.",
+            show_default=False,
+        ),
+    ] = None,
     refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")] = True,
 ) -> None:
     """Play a recording as if it were the camera: live traces on the wire, then a refitted session file.
@@ -65,11 +72,17 @@ def replay(
         "subject": subject,
         "wire.bind": bind,
     }
-    run_plan(plan_of(source, config, given, speed, loop, refit))
+    run_plan(plan_of(source, config, given, speed, loop, refit, seed))
 
 
 def plan_of(
-    source: str, config: Path | None, given: dict[str, Any], speed: str, loop: int = 1, refit: bool = True
+    source: str,
+    config: Path | None,
+    given: dict[str, Any],
+    speed: str,
+    loop: int = 1,
+    refit: bool = True,
+    seed: Path | None = None,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError."""
     from streamscope.config import from_toml
@@ -78,7 +91,7 @@ def plan_of(
     def tell(text: str) -> None:
         typer.echo(text, err=True)
 
-    return make_plan(source, from_toml(config, given), parse_speed(speed), loop, refit, tell)
+    return make_plan(source, from_toml(config, given), parse_speed(speed), loop, refit, tell, seed)
 
 
 def run_plan(plan: SessionPlan) -> Outcome:

@@ -6,6 +6,8 @@ refreshes the ring, merges and takes in cells. The result is a new epoch.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from streamscope.config import EngineConfig
@@ -18,9 +20,10 @@ from streamscope.core.kernels import sparse
 from streamscope.core.kinetics import SessionKinetics
 from streamscope.core.memory import Memory
 from streamscope.core.merge import duplicates
-from streamscope.core.model import Model
+from streamscope.core.model import Model, centre_of
+from streamscope.core.seed import Planted, Seed, Seeder
 from streamscope.core.shapes import Shapes
-from streamscope.types import ComponentEvent, FloatArray, FrameResult, LongArray
+from streamscope.types import ComponentEvent, FloatArray, FrameResult, LongArray, SeedReport
 
 _MEAN_MEMORY_S = 30.0
 _LARGEST_GAUGE_SN = 2.0  # baseline correction of one block
@@ -34,7 +37,7 @@ _START_OVER_BLOCKS = (1, 2, 3, 4, 6, 8)
 class Learner:
     """Learns from aligned frames; hands over an epoch at the end of each block."""
 
-    def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
+    def __init__(self, config: EngineConfig, shape: tuple[int, int], seed: Seed | None = None) -> None:
         self._config = config
         self._shape = shape
         self.model = Model(config, shape)
@@ -52,6 +55,11 @@ class Learner:
         self._events: list[ComponentEvent] = []
         self._n = self._in_block = self._n_blocks = 0
         self._refresh_at = [config.frames(s) for s in _FIRST_REFRESHES_S]
+        self._seeder = None if seed is None else Seeder(config, seed)
+        self._seeding: SeedReport | None = None  # told with the next epoch
+        self._seeded: frozenset[int] = frozenset()  # ids
+        if seed is not None:
+            self.model.next_id = seed.next_id
 
     def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
         """Learn from one frame.
@@ -115,6 +123,8 @@ class Learner:
         """Learn from the block that ends with `frame`, and return the new model."""
         if self._n_blocks in _START_OVER_BLOCKS and self._n <= self.memory.buffer.size:
             self._start_over()
+        if self._seeder is not None:
+            self._place_seed(frame, self._seeder)
         slots = self.memory.buffer.order(last=self._block)
         self._settle_baselines()
         reshaped = self._refine_shapes(slots)
@@ -127,7 +137,33 @@ class Learner:
         self._retire(frame)
         events, self._events = tuple(self._events), []
         kinetics = self._kinetics.update(self._n, self.memory.window, self.model.sn)
-        return self.model.epoch(frame, kinetics, events)
+        epoch = replace(self.model.epoch(frame, kinetics, events), seeding=self._seeding)
+        self._seeding = None
+        return epoch
+
+    def _place_seed(self, frame: int, seeder: Seeder) -> None:
+        """Take in the components of an earlier session once today's still image shows where they are."""
+        last_try = self._n_blocks >= _START_OVER_BLOCKS[-1]
+        if not last_try and self._n_blocks not in _START_OVER_BLOCKS:
+            return
+        self._seeding, planted = seeder.place(self.model.b0, self.memory.buffer, last_try)
+        if self._seeding is None:
+            return
+        self._seeder = None
+        self._plant(planted, frame)
+        if planted and self._n <= self.memory.buffer.size:
+            self._start_over()  # their activity so far is no residual
+
+    def _plant(self, planted: list[Planted], frame: int) -> None:
+        """Add components under the ids that they had."""
+        for seeded in planted:
+            y, x = centre_of(seeded.column, self._shape[1])
+            self.model.add(seeded.column, (y, x), frame, seeded.sn, 0.0, seeded.id)
+            self._shapes.add(seeded.column)
+            self._events.append(ComponentEvent("born", seeded.id, frame, y=y, x=x, reason="seeded"))
+        self._seeded = frozenset(seeded.id for seeded in planted)
+        if planted:
+            self._rebuild([], len(planted), False)
 
     def _start_over(self) -> None:
         """While the buffer holds every frame: take b0, traces and score from all of them anew."""
@@ -196,20 +232,33 @@ class Learner:
         pairs = duplicates(model, self.memory.window, self._config.cell_diameter_px)
         if not pairs:
             return
+        pairs = [self._named_last(*pair) for pair in pairs]
         for weaker, stronger in pairs:
             self._events.append(ComponentEvent("merged", model.ids[weaker], frame, into=model.ids[stronger]))
         self._remove([weaker for weaker, _ in pairs])
 
+    def _named_last(self, weaker: int, stronger: int) -> tuple[int, int]:
+        """Return a pair to merge so that a seeded component lives on rather than one that is new today."""
+        ids = self.model.ids
+        swap = ids[weaker] in self._seeded and ids[stronger] not in self._seeded
+        return (stronger, weaker) if swap else (weaker, stronger)
+
     def _retire(self, frame: int) -> None:
-        """Give up what was never confirmed and has been silent for long: noise, or a flash of something else."""
+        """Give up what was never confirmed and has been silent for long: noise, or a flash of something else.
+
+        What was seeded stays: that it is a cell was known before.
+        """
         model = self.model
         silent = frame - model.active_at > self._config.frames(self._config.detect.give_up_s)
-        gone = [int(k) for k in np.flatnonzero(silent) if model.status[k] != CONFIRMED]
+        gone = [int(k) for k in np.flatnonzero(silent) if self._may_go(int(k))]
         if not gone:
             return
         reason = f"never confirmed, silent for {self._config.detect.give_up_s:g} s"
         self._events += [ComponentEvent("retired", model.ids[k], frame, reason=reason) for k in gone]
         self._remove(gone)
+
+    def _may_go(self, k: int) -> bool:
+        return self.model.status[k] != CONFIRMED and self.model.ids[k] not in self._seeded
 
     def _remove(self, positions: list[int]) -> None:
         """Take components out of model and memory."""

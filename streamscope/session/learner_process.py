@@ -24,6 +24,7 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.epoch import Epoch
+from streamscope.core.seed import Seed
 from streamscope.errors import StageError, StreamScopeError
 from streamscope.session.threads import NICENESS
 from streamscope.types import FloatArray, FrameResult
@@ -62,10 +63,10 @@ class LearnerProcess:
         meanwhile()
         self._answer(progress)
 
-    def learner(self, config: EngineConfig, shape: Shape) -> RemoteLearner:
-        """Return a learner that lives in the other process."""
+    def learner(self, config: EngineConfig, shape: Shape, seed: Seed | None = None) -> RemoteLearner:
+        """Return a learner that lives in the other process, with or without cells to begin with."""
         self._start()
-        learner = RemoteLearner(self, config, shape)
+        learner = RemoteLearner(self, config, shape, seed)
         self._learners.append(learner)
         return learner
 
@@ -150,11 +151,13 @@ def _gone(process: subprocess.Popen[bytes]) -> StageError:
 class RemoteLearner:
     """A learner in another process, with the interface of `streamscope.core.learn.Learner`."""
 
-    def __init__(self, process: LearnerProcess, config: EngineConfig, shape: Shape) -> None:
+    def __init__(
+        self, process: LearnerProcess, config: EngineConfig, shape: Shape, seed: Seed | None = None
+    ) -> None:
         self._process = process
         self._memory = SharedMemory(create=True, size=4 * shape[0] * shape[1])
         self._frame: FloatArray | None = np.ndarray(shape, np.float32, self._memory.buf)
-        self.lag_frames: int = process.ask("new", config, shape, self._memory.name)
+        self.lag_frames: int = process.ask("new", config, shape, self._memory.name, seed)
 
     def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
         """Learn from one frame; return an epoch when something changed.
@@ -194,12 +197,12 @@ class _Server:
 
         warm_up_learner(lambda *progress: _write(self._answers, ("told", *progress)))
 
-    def new(self, config: EngineConfig, shape: Shape, memory: str) -> int:
+    def new(self, config: EngineConfig, shape: Shape, memory: str, seed: Seed | None) -> int:
         from streamscope.core.learn import Learner
 
         self._memory = _attach(memory)
         self._frame = np.ndarray(shape, np.float32, self._memory.buf)
-        self._learner = Learner(config, shape)
+        self._learner = Learner(config, shape, seed)
         gc.collect()
         gc.freeze()
         return int(self._learner.lag_frames)

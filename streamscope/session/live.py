@@ -61,7 +61,9 @@ class LivePart:
         self._records: BoundedQueue[Record] = BoundedQueue(RECORDS)
         self._outlet = LoopOutlet(self._results)
         self._publishing = Publishing(publisher, meter, self._records)
-        self._learning = (Learning if paced else LockstepLearning)(engine.learner(plan.engine, shape), shape)
+        self._learning = (Learning if paced else LockstepLearning)(
+            engine.learner(plan.engine, shape, plan.seed), shape
+        )
         self._pipeline = Pipeline(
             engine.infer(plan.engine, shape), self._frames, self._learning, [self._outlet], plan.frame_ns
         )

@@ -10,7 +10,7 @@ from streamscope.session.outputs import LoopOutlet, Note, Published, Record
 from streamscope.session.queue import BoundedQueue
 from streamscope.types import FLAG_BAD_MOTION, FLAG_NO_LEARNING, FrameResult, Tail
 from streamscope.wire.publisher import Publisher
-from streamscope.wire.schema import EVENT_BAD_MOTION, EVENT_GAP, EVENT_OVERLOAD
+from streamscope.wire.schema import EVENT_BAD_MOTION, EVENT_GAP, EVENT_OVERLOAD, EVENT_SEED
 
 WRITER_POLL_S = 0.005
 
@@ -52,12 +52,20 @@ class Publishing:
                 self._meter.published(item, t_publish_ns)
                 self._records.put(Published(item, t_publish_ns))
             case Adopted():
+                self._tell_of_seeding(item)
                 self._publisher.publish_epoch(item.epoch, item.epoch.events, item.frame)
                 self._meter.adopted(item.epoch.status)
                 self._records.put(item)
             case Tail():
                 self._publisher.publish_tail(item)
                 self._records.put(item)
+
+    def _tell_of_seeding(self, adopted: Adopted) -> None:
+        """Say what became of the cells that were to be there from the start."""
+        report = adopted.epoch.seeding
+        if report is not None:
+            self._event(EVENT_SEED, adopted.frame, **report.fields())
+            self._meter.message = report.text()
 
     def _tell_of_changes(self, result: FrameResult) -> None:
         """Say once when something goes wrong or is well again, before the frame where it changes."""
