@@ -21,7 +21,7 @@ from streamscope.core.kinetics import SessionKinetics
 from streamscope.core.memory import Memory
 from streamscope.core.merge import duplicates
 from streamscope.core.model import Model, centre_of
-from streamscope.core.seed import Planted, Seed, Seeder
+from streamscope.core.seed import Planted, Seed, Seeder, trace_noise
 from streamscope.core.shapes import Shapes
 from streamscope.types import ComponentEvent, FloatArray, FrameResult, LongArray, SeedReport
 
@@ -30,6 +30,7 @@ _LARGEST_GAUGE_SN = 2.0  # baseline correction of one block
 _CONFIRM_PEAK_SN = 8.0
 _SILENT_SN = 4.0  # peaks of a block below this may be noise
 _CONFIRM_BORDER = 0.5  # least distance of the centre from the border, cell diameters
+_SEED_ENERGY = 2000.0  # sum of squared activity, noise units, that yesterday's footprint counts for
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
 _START_OVER_BLOCKS = (1, 2, 3, 4, 6, 8)
 
@@ -146,24 +147,31 @@ class Learner:
         last_try = self._n_blocks >= _START_OVER_BLOCKS[-1]
         if not last_try and self._n_blocks not in _START_OVER_BLOCKS:
             return
-        self._seeding, planted = seeder.place(self.model.b0, self.memory.buffer, last_try)
+        self._seeding, planted = seeder.place(self.model.b0, self.memory.buffer.n, last_try)
         if self._seeding is None:
             return
         self._seeder = None
-        self._plant(planted, frame)
-        if planted and self._n <= self.memory.buffer.size:
-            self._start_over()  # their activity so far is no residual
+        if planted:
+            self._plant(planted, frame)
 
     def _plant(self, planted: list[Planted], frame: int) -> None:
         """Add components under the ids that they had."""
         for seeded in planted:
             y, x = centre_of(seeded.column, self._shape[1])
-            self.model.add(seeded.column, (y, x), frame, seeded.sn, 0.0, seeded.id)
+            self.model.add(seeded.column, (y, x), frame, 1.0, 0.0, seeded.id)
             self._shapes.add(seeded.column)
             self._events.append(ComponentEvent("born", seeded.id, frame, y=y, x=x, reason="seeded"))
         self._seeded = frozenset(seeded.id for seeded in planted)
-        if planted:
-            self._rebuild([], len(planted), False)
+        self.model.rebuild()
+        self.memory.renew(n_new=len(planted))
+        new = np.arange(self.model.n - len(planted), self.model.n)
+        columns, traces = [seeded.column for seeded in planted], self.memory.buffer.y
+        self.model.sn[new] = trace_noise(
+            columns, self.model.b0, traces[np.ix_(self.memory.buffer.order(), new)]
+        )
+        for k in new:
+            self._shapes.trust(int(k), self.model.columns[k], _SEED_ENERGY * float(self.model.sn[k]) ** 2)
+        self._start_over()  # their activity so far is no residual
 
     def _start_over(self) -> None:
         """While the buffer holds every frame: take b0, traces and score from all of them anew."""
