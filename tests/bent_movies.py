@@ -30,14 +30,18 @@ def movie_of(fields, rng, sd=3.0):
     fine, coarse = (gaussian_filter(rng.normal(size=rows.shape), s) for s in (2, 12))
     tissue = (80 + 9 * fine / fine.std() + 15 * coarse / coarse.std()).astype(np.float32)
     centres = rng.uniform((30, 40), (150, 150), (25, 2))
-    cells = [np.exp(-((rows - y) ** 2 + (cols - x) ** 2) / 12) for y, x in centres]
+    cells = np.stack(
+        [np.exp(-((rows - y) ** 2 + (cols - x) ** 2) / 12) for y, x in centres.astype(np.float32)]
+    )
+    ages = np.arange(len(fields))[:, None] + 17 * np.arange(len(cells))
+    activity = (30 * np.exp(-(ages % 90) / 12)).astype(np.float32)
     shifts = rng.uniform(-3, 3, (len(fields), 2))
     frames = []
     for t, (field, shift) in enumerate(zip(fields, shifts, strict=True)):
-        light = sum(30 * np.exp(-((t + 17 * k) % 90) / 12) * cell for k, cell in enumerate(cells))
+        scene = tissue + np.tensordot(activity[t], cells, 1)
         u = field_at(field, SHAPE) + shift
         at = (np.mgrid[0:h, 0:w].transpose(1, 2, 0) + 20 - u).astype(np.float32)
-        seen = cv2.remap((tissue + light).astype(np.float32), at[..., 1], at[..., 0], cv2.INTER_CUBIC)
+        seen = cv2.remap(scene, at[..., 1], at[..., 0], cv2.INTER_CUBIC)
         frames.append((seen + rng.normal(0, sd, SHAPE)).astype(np.float32))
     return frames, shifts
 

@@ -4,8 +4,6 @@ Infers and learns a simulated movie frame by frame, as a replay at full speed do
 CPU time hardly depends on what else the machine does, so it is the figure to compare before and after a change.
 
     python tools/bench_stages.py --size 608 --seconds 20 --json out.json
-
-Stages that the learner uses too (center, project_and_demix) are counted wherever they are called.
 """
 
 from __future__ import annotations
@@ -25,20 +23,19 @@ from measuring import percentiles, provenance
 from movies import UM_PER_PX, simulated
 from streamscope.config import SessionConfig, engine_config
 from streamscope.core.deconvolve import Deconvolver
-from streamscope.core.demix import Demix
 from streamscope.core.epoch import Epoch
 from streamscope.core.infer import Infer
 from streamscope.core.learn import Learner
 from streamscope.core.motion import Motion
 from streamscope.core.preprocess import Preprocess
+from streamscope.core.readout import Readout
 from streamscope.core.warmup import warm_up_infer, warm_up_learner
 from streamscope.types import FloatArray, Frame, FrameResult
 
 STAGES: dict[str, tuple[type, str]] = {
     "preprocess": (Preprocess, "update"),
     "motion": (Motion, "update"),
-    "center": (Demix, "center"),
-    "project_and_demix": (Demix, "solve"),
+    "align_and_read_out": (Readout, "__call__"),
     "deconvolve": (Deconvolver, "push"),
 }
 

@@ -56,6 +56,7 @@ def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str
             f"{name}: p50 {spread.p50:.2f}, p99 {spread.p99:.2f}, max {spread.max:.2f} ms",
         )
     yield "cells, live", _counts(summary.cells) + f"; {summary.epochs} epochs"
+    yield from _learning(summary, folder.engine.fps)
     yield "cells, refit", _refit(summary)
     if summary.seeding is not None:
         yield "seed", _seed(summary.seeding)
@@ -122,6 +123,17 @@ def _kinetics(kinetics: Kinetics) -> str:
     if not kinetics.fitted:
         return f"{times}, as given: too few large events to fit them"
     return f"{times}, fitted; {kinetics.confidence:.0%} of the traces agree"
+
+
+def _learning(summary: SessionSummary, fps: float) -> Iterator[tuple[str, str]]:
+    """Say when learning was frozen, if it was."""
+    held = [
+        f"{event.kind} from frame {event.frame} ({event.frame / fps:.1f} s)"
+        for event in summary.events
+        if event.kind in ("frozen", "thawed") and event.frame is not None
+    ]
+    if held:
+        yield "learning", ", ".join(held)
 
 
 def _events(summary: SessionSummary) -> Iterator[tuple[str, str]]:

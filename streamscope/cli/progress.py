@@ -181,11 +181,12 @@ def _picture(health: Health) -> Group:
 def _facts(health: Health) -> tuple[str, str]:
     dy, dx = health.shift_px
     shed = f"   overload: no {health.shed}" if health.shed else ""
+    message = f"   {health.message}" if health.message else ""
     return (
         f"  {health.fps:5.1f} fps   age p50 {health.age_p50_ms:6.1f} ms  p99 {health.age_p99_ms:6.1f} ms   "
         f"lost {health.lost}   late {health.late}   queue {health.queue}{shed}",
         f"  {health.cells} cells (+{health.provisional} provisional)   epoch {health.epoch}   "
-        f"shift {dy:+.1f} {dx:+.1f} px",
+        f"shift {dy:+.1f} {dx:+.1f} px{message}",
     )
 
 

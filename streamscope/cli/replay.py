@@ -48,6 +48,14 @@ def replay(
         typer.Option(help="HOST:PORT of the stream; port 0: free ones.", show_default="127.0.0.1:5570"),
     ] = None,
     loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
+    freeze_after: Annotated[
+        str | None,
+        typer.Option(
+            help="When to stop learning, e.g. 60s, or 1200 (frames); see: streamscope freeze",
+            metavar="SECONDS|FRAMES",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +80,7 @@ def replay(
         "subject": subject,
         "wire.bind": bind,
     }
-    run_plan(plan_of(source, config, given, speed, loop, refit, seed))
+    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed))
 
 
 def plan_of(
@@ -82,6 +90,7 @@ def plan_of(
     speed: str,
     loop: int = 1,
     refit: bool = True,
+    freeze_after: str | None = None,
     seed: Path | None = None,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError."""
@@ -91,7 +100,9 @@ def plan_of(
     def tell(text: str) -> None:
         typer.echo(text, err=True)
 
-    return make_plan(source, from_toml(config, given), parse_speed(speed), loop, refit, tell, seed)
+    return make_plan(
+        source, from_toml(config, given), parse_speed(speed), loop, refit, tell, freeze_after, seed
+    )
 
 
 def run_plan(plan: SessionPlan) -> Outcome:

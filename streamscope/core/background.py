@@ -64,6 +64,19 @@ class RingGeometry:
         """Return the number of blocks P'."""
         return self.grid[0] * self.grid[1]
 
+    @property
+    def reach(self) -> int:
+        """Return how far the ring reaches, blocks."""
+        return int(np.abs(self.offsets).max(initial=0))
+
+    def around(self, top: int, left: int, bottom: int, right: int) -> tuple[int, int, int, int]:
+        """Return first row and column and last ones plus 1 of the blocks that spread into a box of pixels."""
+        h, w = self.grid
+        step = self.step
+        r0, r1 = max(0, (top - step) // step), min(h, bottom // step + 2)
+        c0, c1 = max(0, (left - step) // step), min(w, right // step + 2)
+        return r0, c0, r1, c1
+
     @staticmethod
     def make(
         shape: tuple[int, int], diameter_px: float, radius: float, step: int | None = None
@@ -118,9 +131,28 @@ def spread_up(low: FloatArray, step: int, out: FloatArray) -> None:
     kernels.spread_up(low, step, out)
 
 
-def apply_ring(W: FloatArray, neighbours: IntArray, x: FloatArray, out: FloatArray) -> None:
-    """Fill `out` (P',) with the ring's prediction W x for block values `x` (P',)."""
-    kernels.apply_ring(W, neighbours, x, out)
+def by_offset(W: FloatArray) -> FloatArray:
+    """Return ring weights (P', n) ring offset by ring offset, (n, P'), as `apply_ring` wants them."""
+    return np.ascontiguousarray(W.T)
+
+
+def apply_ring(ring: FloatArray, geometry: RingGeometry, x: FloatArray, out: FloatArray) -> None:
+    """Fill `out` (n, P') with the ring's predictions for block values `x` (n, P'); `ring` is W `by_offset`."""
+    kernels.apply_ring(ring, geometry.offsets, geometry.grid[1], x, out)
+
+
+def apply_ring_locally(
+    W: FloatArray,
+    geometry: RingGeometry,
+    rest: FloatArray,
+    rows: LongArray,
+    blocks: tuple[int, int, int, int],
+) -> FloatArray:
+    """Return W x (n, hb, wb) of some rows (n,) of `rest` (N, P') on a rectangle of blocks, as `around` gives it."""
+    r0, c0, r1, c1 = blocks
+    out = np.empty((len(rows), r1 - r0, c1 - c0), np.float32)
+    kernels.apply_ring_locally(W, geometry.neighbours, geometry.reach, geometry.grid, rest, rows, r0, c0, out)
+    return out
 
 
 def fold(footprints: Footprints, geometry: RingGeometry) -> SparseRows:

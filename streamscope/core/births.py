@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamscope.config import EngineConfig
+from streamscope.core.background import apply_ring_locally
 from streamscope.core.buffer import FrameBuffer
 from streamscope.core.candidate import Fit, Rejected, examine
 from streamscope.core.deconvolve import noise_sd
 from streamscope.core.detect import Candidate
-from streamscope.core.kernels import ring, sparse
+from streamscope.core.kernels import sparse
 from streamscope.core.merge import agreement
 from streamscope.core.model import Column, Model, centre_of, unit
 from streamscope.types import DoubleArray, FloatArray, LongArray
@@ -153,14 +154,15 @@ class Births:
             self._scratch = np.empty(math.prod(shape), np.float32)
         movie = self._scratch[: math.prod(shape)].reshape(shape)
         geometry, A = model.geometry, model.footprints
-        first, background = _local_background(model, buffer, slots, box)
+        blocks = geometry.around(*box)
+        background = apply_ring_locally(model.W, geometry, buffer.rest, slots, blocks)
         sparse.box_residual(
             buffer.frames,
             buffer.rects,
             buffer.scale,
             model.b0,
             background,
-            *first,
+            *blocks[:2],
             geometry.grid,
             geometry.step,
             slots,
@@ -172,21 +174,6 @@ class Births:
             A.indptr, A.pixels, A.weights, near, buffer.c, slots, model.shape[1], top, left, movie
         )
         return movie
-
-
-def _local_background(
-    model: Model, buffer: FrameBuffer, slots: LongArray, box: tuple[int, int, int, int]
-) -> tuple[tuple[int, int], FloatArray]:
-    """Return the first block (row, column) and B (n, hb, wb) on the blocks that a box of pixels needs."""
-    geometry = model.geometry
-    h, w = geometry.grid
-    step = geometry.step
-    top, left, bottom, right = box
-    r0, r1 = max(0, (top - step) // step), min(h, bottom // step + 2)
-    c0, c1 = max(0, (left - step) // step), min(w, right // step + 2)
-    out = np.empty((len(slots), r1 - r0, c1 - c0), np.float32)
-    ring.apply_ring_locally(model.W, geometry.neighbours, buffer.rest, slots, r0, c0, w, out)
-    return (r0, c0), out
 
 
 def _truncated(image: FloatArray, box: tuple[int, int, int, int], shape: tuple[int, int]) -> bool:

@@ -20,6 +20,7 @@ class FrameBuffer:
         self.rects = np.zeros((n_slots, 4), np.int64)
         self.blocks = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # D y, with b0 outside the field
         self.rest = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # D (y - b0 - A c)
+        self.background = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # W `rest` when the frame came
         self.index = np.full(n_slots, -1, np.int64)  # frame numbers
         self.u = np.zeros((n_slots, 0), np.float32)  # A'y, with b0 outside the field
         self.seen = np.zeros((n_slots, 0), np.float32)  # V D y, the same
@@ -40,6 +41,7 @@ class FrameBuffer:
         frame: int,
         blocks: FloatArray,
         rest: FloatArray,
+        background: FloatArray,
         u: FloatArray,
         seen: FloatArray,
         y: FloatArray,
@@ -49,7 +51,7 @@ class FrameBuffer:
         slot = self.n_seen % self.size
         sparse.encode(aligned, np.float32(_SCALE), self.frames[slot])
         self.rects[slot] = field
-        self.blocks[slot], self.rest[slot] = blocks, rest
+        self.blocks[slot], self.rest[slot], self.background[slot] = blocks, rest, background
         self.index[slot] = frame
         self.u[slot], self.seen[slot], self.y[slot], self.c[slot] = u, seen, y, c
         self.n_seen += 1
@@ -60,6 +62,24 @@ class FrameBuffer:
         if self.n_seen > self.size:
             slots = np.roll(slots, -(self.n_seen % self.size))
         return slots if last is None else slots[-last:]
+
+    def median(self, most: int) -> FloatArray:
+        """Return the median image (H, W), ADU, of at most about `most` frames spread over the buffer.
+
+        Rows and columns that were not always in the field have the median of the frames that showed them.
+        """
+        slots = _spread(np.arange(self.n), most)
+        image = np.median(self.frames[slots], axis=0)
+        y0, y1, x0, x1 = self.rects[: self.n].T
+        for y in range(image.shape[0]):
+            seen = (y0 <= y) & (y < y1)
+            if seen.any() and not seen[slots].all():
+                image[y] = np.median(self.frames[_spread(np.flatnonzero(seen), most), y], axis=0)
+        for x in range(image.shape[1]):
+            seen = (x0 <= x) & (x < x1)
+            if seen.any() and not seen[slots].all():
+                image[:, x] = np.median(self.frames[_spread(np.flatnonzero(seen), most), :, x], axis=0)
+        return np.asarray(image * self.scale, np.float32)
 
     def keep(self, positions: LongArray) -> None:
         """Keep only the traces of some components, in this order."""
@@ -75,6 +95,11 @@ class FrameBuffer:
     def flat(self) -> NDArray[np.uint16]:
         """Return the frames as (N, P)."""
         return self.frames.reshape(self.size, -1)
+
+
+def _spread(slots: LongArray, most: int) -> LongArray:
+    """Return at most about `most` of these slots, evenly spread."""
+    return slots[:: -(-len(slots) // most)]
 
 
 class CoarseHistory:

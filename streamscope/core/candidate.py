@@ -73,35 +73,33 @@ def examine(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rej
 
 
 def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rejected:
-    n, h, w = movie.shape
-    distance = np.sqrt(_squared_distance((h, w), y, x)).astype(np.float32)
+    n, *shape = movie.shape
+    flat = movie.reshape(n, -1)
+    distance = np.sqrt(_squared_distance((shape[0], shape[1]), y, x)).astype(np.float32)
     disc = distance <= _DISC * diameter
     rim = (distance > 1.15 * diameter) & (distance <= 1.6 * diameter)
-    flat = movie.reshape(n, h * w)
-    inner = flat[:, disc.ravel()]
     image = np.exp(-0.5 * (distance / (diameter / 4)) ** 2) * disc
     image /= np.linalg.norm(image)
-    trace = _above_baseline(inner @ image[disc])
+    trace = _above_baseline(flat @ image.ravel())
     for _ in range(3):
-        frames = np.flatnonzero(_active(trace))
-        if len(frames) < _LEAST_ACTIVE:
+        active = _active(trace)
+        if np.count_nonzero(active) < _LEAST_ACTIVE:
             return Rejected("too short")
-        image = _shape(_weighted(flat, trace, frames, disc.shape), disc, rim)
+        image = _shape(_weighted(flat, trace, active, disc.shape), disc, rim)
         norm = float(np.linalg.norm(image))
         if norm <= 0:
             return Rejected("nothing there")
         image /= norm
-        trace = _above_baseline(inner @ image[disc])
+        trace = _above_baseline(flat @ image.ravel())
     active = _active(trace)
     frames = np.flatnonzero(active)
     if len(frames) < _LEAST_ACTIVE:
         return Rejected("too short")
-    halves = [_weighted(flat, trace, frames[i::2], disc.shape) for i in (0, 1)]
-    split_half = _pearson(_blur(halves[0]), _blur(halves[1]), disc)
+    halves = [_blur(_weighted(flat, trace, frames[i::2], disc.shape)) for i in (0, 1)]
+    split_half = _pearson(halves[0], halves[1], disc)
     if split_half < _LEAST_SPLIT_HALF:
         return Rejected("not reproducible")
-    whole = _weighted(flat, trace, frames, disc.shape)
-    blob, sigma = _best_gaussian(_blur(whole), image, diameter)
+    blob, sigma = _best_gaussian(halves[0] + halves[1], image, diameter)
     if blob < _LEAST_BLOB:
         return Rejected("not a blob")
     if not _SIGMA_RANGE[0] * diameter <= sigma <= _SIGMA_RANGE[1] * diameter:
@@ -129,9 +127,15 @@ def _shape(image: FloatArray, disc: BoolArray, rim: BoolArray) -> FloatArray:
     return np.asarray(np.maximum(image - pedestal, 0) * disc, np.float32)
 
 
-def _weighted(flat: FloatArray, trace: FloatArray, frames: LongArray, shape: tuple[int, ...]) -> FloatArray:
+def _weighted(
+    flat: FloatArray, trace: FloatArray, which: LongArray | BoolArray, shape: tuple[int, ...]
+) -> FloatArray:
     """Return the sum of some frames, weighted by the trace."""
-    return np.asarray((trace[frames] @ flat[frames]).reshape(shape), np.float32)
+    weights = np.zeros_like(
+        trace
+    )  # all frames, most of them with 0: quicker than copying the others together
+    weights[which] = trace[which]
+    return np.asarray((weights @ flat).reshape(shape), np.float32)
 
 
 def _blur(image: FloatArray) -> FloatArray:

@@ -6,15 +6,16 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.deconvolve import Deconvolver
-from streamscope.core.demix import Demix
 from streamscope.core.epoch import Epoch
 from streamscope.core.kernels import warp
 from streamscope.core.kernels.field import warp_field
 from streamscope.core.motion import Motion
 from streamscope.core.preprocess import Preprocess
+from streamscope.core.readout import Readout
 from streamscope.types import (
     FLAG_BAD_MOTION,
     FLAG_BIG_MOTION,
+    ByteArray,
     FloatArray,
     Frame,
     FrameResult,
@@ -37,9 +38,8 @@ class Infer:
             config.fps, Kinetics(config.decay_s), config.deconvolve.lag, config.deconvolve.min_event_sn
         )
         self._deconvolver.remap(np.zeros(0, np.int64))
-        self._shape = shape
         self._epoch: Epoch | None = None
-        self._demix: Demix | None = None
+        self._readout: Readout | None = None
         self._next_frame = 0
 
     def __call__(self, frame: Frame, aligned: FloatArray) -> FrameResult:
@@ -50,7 +50,8 @@ class Infer:
         frame : Frame
             Image (H, W), uint8.
         aligned : ndarray, shape (H, W), float32
-            Filled with the registered frame, ADU; edges replicated.
+            Filled with the registered frame, ADU; where the sensor saw nothing edges are replicated, or, as soon as
+            there are cells, it is their static background.
 
         Returns
         -------
@@ -59,9 +60,9 @@ class Infer:
         """
         image = self._preprocess.update(frame.image)
         shift = self._motion.update(image)
-        self._align(image, shift, aligned)
-        y = self._traces(aligned, shift)
-        c, s, c_lag, s_lag = self._deconvolver.push(y, 1 + frame.gap)
+        y = self._traces(image, shift, aligned)
+        said = y if shift.ok else np.full_like(y, np.nan)  # a bad frame's y is what it is, and tells nothing
+        c, s, c_lag, s_lag = self._deconvolver.push(said, 1 + frame.gap)
         self._next_frame = frame.index + 1
         return FrameResult(
             index=frame.index,
@@ -87,28 +88,23 @@ class Infer:
         place = {int(i): k for k, i in enumerate(self._ids)}
         self._deconvolver.remap(np.array([place.get(int(i), -1) for i in epoch.ids], np.int64))
         self._deconvolver.retune(epoch.kinetics)
-        if self._demix is None:
-            self._demix = Demix(self._shape, epoch.step)
         self._epoch = epoch
+        self._readout = Readout(epoch) if epoch.n else None
 
     def tail(self) -> Tail:
         """Return the delayed values of the last frames, which no later frame can carry."""
         c, s = self._deconvolver.tail()
         return Tail(self._next_frame - len(c), self._ids, c, s)
 
-    def _align(self, image: FloatArray, shift: Shift, aligned: FloatArray) -> None:
+    def _traces(self, image: ByteArray, shift: Shift, aligned: FloatArray) -> FloatArray:
+        """Fill `aligned` and return the signed traces, (K,), sn units."""
+        if self._readout is not None:
+            return self._readout(image, shift, aligned)
         if shift.field is None:
             warp.translate(image, shift.dy, shift.dx, self._row, aligned)
         else:
             warp_field(image, shift.dy, shift.dx, shift.field, self._row, aligned)
-
-    def _traces(self, aligned: FloatArray, shift: Shift) -> FloatArray:
-        """Return the signed traces, (K,), sn units."""
-        epoch, demix = self._epoch, self._demix
-        if epoch is None or demix is None or epoch.n == 0:
-            return np.zeros(0, np.float32)
-        demix.center(aligned, epoch.b0, shift)
-        return demix.solve(epoch.footprints, epoch.V, epoch.solve) / epoch.sn
+        return np.zeros(0, np.float32)
 
     def _flags(self, shift: Shift) -> int:
         big = abs(shift.dy) > self._config.cell_diameter_px or abs(shift.dx) > self._config.cell_diameter_px

@@ -2,6 +2,8 @@
 
 Frame by frame it keeps the residual's score and remembers. Once a block it settles baselines, refines shapes,
 refreshes the ring, merges and takes in cells. The result is a new epoch.
+
+Frozen, it only follows the static background; everything else stays as it is until it is thawed.
 """
 
 from __future__ import annotations
@@ -55,6 +57,9 @@ class Learner:
         self._fine_background = np.zeros(self.model.fine.grid, np.float32)
         self._events: list[ComponentEvent] = []
         self._n = self._in_block = self._n_blocks = 0
+        self._unseen = 0  # frame periods since the last frame that was learned from
+        self._frozen = False
+        self._n_frozen = 0  # frames, since it was frozen
         self._refresh_at = [config.frames(s) for s in _FIRST_REFRESHES_S]
         self._seeder = None if seed is None else Seeder(config, seed)
         self._seeding: SeedReport | None = None  # told with the next epoch
@@ -77,14 +82,30 @@ class Learner:
         Epoch or None
             At the end of a block, the new model.
         """
+        self._unseen += 1 + result.gap
         if result.shift.ok:
             self._observe(aligned, result)
+            self._unseen = 0
         self._in_block += 1
+        self._n_frozen += self._frozen
         if self._in_block < self._block or self._n < self._block:
             return None
         self._in_block = 0
+        if self._frozen:
+            return self._keep_up(result.index)
         self._n_blocks += 1
         return self._close_block(result.index)
+
+    def freeze(self) -> None:
+        """Keep components, footprints, ring and time constants as they are, from the next frame on."""
+        self._frozen = True
+
+    def thaw(self) -> None:
+        """Learn on from the next frame; time spent frozen is no silence of what could not be confirmed then."""
+        self._frozen = False
+        self.model.active_at += self._n_frozen
+        self._n_frozen = 0
+        self._detector.restart()
 
     # -- frame by frame
 
@@ -95,25 +116,26 @@ class Learner:
         self._n += 1
         demix.center(aligned, model.b0, result.shift)
         y = demix.solve(model.footprints, model.V, model.solve)
-        c = memory.activity(y, 1 + result.gap)
+        c = memory.activity(y, self._unseen)
         rest = memory.without_cells(demix.blocks, c)
-        if self._n_blocks:  # the first block is scored when it ends and b0 is known
-            self._score(demix.x, rest, c, field)
-        model.follow(aligned, field, c, 1.0 / min(self._n, self._config.frames(_MEAN_MEMORY_S)))
+        apply_ring(model.ring, model.geometry, rest[None], self._background.reshape(1, -1))
+        if self._n_blocks and not self._frozen:  # the first block is scored when it ends and b0 is known
+            self._score(demix.x, self._background, c, field)
+        model.follow(aligned, field, c, self._n, self._config.frames(_MEAN_MEMORY_S))
         blocks = demix.blocks.reshape(-1) + model.b0_blocks
         u, seen = demix.u + model.still, demix.seen + model.still_seen
-        memory.buffer.push(aligned, field, result.index, blocks, rest, u, seen, y, c)
+        background = self._background.reshape(-1)
+        memory.buffer.push(aligned, field, result.index, blocks, rest, background, u, seen, y, c)
         memory.history.offer(result.index, blocks, c)
         memory.window.push(y, c)
 
     def _score(
-        self, x: FloatArray, rest: FloatArray, c: FloatArray, field: tuple[int, int, int, int]
+        self, x: FloatArray, background: FloatArray, c: FloatArray, field: tuple[int, int, int, int]
     ) -> None:
-        """Update the detection score with what the model does not explain of a centred frame."""
+        """Update the detection score with what the model, B (h, w) included, does not explain of a centred frame."""
         model, fine, detail = self.model, self._fine, self.model.detail
-        apply_ring(model.W, model.geometry.neighbours, rest, self._background.reshape(-1))
         bin_down(x, model.fine.step, fine)
-        spread_up(self._background, model.geometry.step // model.fine.step, self._fine_background)
+        spread_up(background, model.geometry.step // model.fine.step, self._fine_background)
         fine -= self._fine_background
         sparse.subtract_components(detail.indptr, detail.bins, detail.values, c, fine.reshape(-1))
         self._detector.update(fine, field)
@@ -122,7 +144,7 @@ class Learner:
 
     def _close_block(self, frame: int) -> Epoch:
         """Learn from the block that ends with `frame`, and return the new model."""
-        if self._n_blocks in _START_OVER_BLOCKS and self._n <= self.memory.buffer.size:
+        if self._n_blocks in _START_OVER_BLOCKS and self._holds_all():
             self._start_over()
         if self._seeder is not None:
             self._place_seed(frame, self._seeder)
@@ -171,21 +193,34 @@ class Learner:
         )
         for k in new:
             self._shapes.trust(int(k), self.model.columns[k], _SEED_ENERGY * float(self.model.sn[k]) ** 2)
-        self._start_over()  # their activity so far is no residual
+        if self._holds_all():
+            self._start_over()  # their activity so far is no residual
+        else:
+            self._detector.restart()
+
+    def _keep_up(self, frame: int) -> Epoch:
+        """Return the frozen model with the static background of now: traces would drift as the light bleaches."""
+        self._settle_baselines()
+        return self.model.epoch(frame, self._kinetics.present, ())
+
+    def _holds_all(self) -> bool:
+        return self._n <= self.memory.buffer.size
 
     def _start_over(self) -> None:
         """While the buffer holds every frame: take b0, traces and score from all of them anew."""
         model, memory = self.model, self.memory
         memory.start_over()
         if self._n_blocks == 1:
-            model.W = ring_mean_weights(model.b0_blocks, model.geometry)
+            model.take_ring(ring_mean_weights(model.b0_blocks, model.geometry))
             model.rebuild()
         self._detector.restart()
         buffer, x = memory.buffer, self._demix.x
         for slot in buffer.order():
             y0, y1, x0, x1 = (int(v) for v in buffer.rects[slot])
             sparse.decode_centered(buffer.frames[slot], buffer.scale, model.b0, y0, y1, x0, x1, x)
-            self._score(x, buffer.rest[slot], buffer.c[slot], (y0, y1, x0, x1))
+            background = buffer.background[slot : slot + 1]
+            apply_ring(model.ring, model.geometry, buffer.rest[slot : slot + 1], background)
+            self._score(x, background.reshape(model.geometry.grid), buffer.c[slot], (y0, y1, x0, x1))
 
     def _settle_baselines(self) -> None:
         """Move the mode of each trace into b0, a bounded step at a time."""
@@ -231,8 +266,7 @@ class Learner:
         model.rebuild()
         memory.renew(np.array(reshaped, np.int64), n_born, refreshed)
         if n_born:
-            new = np.arange(model.n - n_born, model.n)
-            self._shapes.observe(model, memory.buffer, memory.buffer.order(), new)
+            self._shapes.recall(model, memory.buffer, np.arange(model.n - n_born, model.n))
 
     def _merge(self, frame: int) -> None:
         """Merge components that are one cell."""
@@ -243,6 +277,7 @@ class Learner:
         pairs = [self._named_last(*pair) for pair in pairs]
         for weaker, stronger in pairs:
             self._events.append(ComponentEvent("merged", model.ids[weaker], frame, into=model.ids[stronger]))
+            model.peak[stronger] = max(model.peak[stronger], model.peak[weaker])
         self._remove([weaker for weaker, _ in pairs])
 
     def _named_last(self, weaker: int, stronger: int) -> tuple[int, int]:
@@ -279,12 +314,16 @@ class Learner:
     def _confirm(self, slots: LongArray, frame: int) -> None:
         """Keep the largest peaks, and confirm what showed a large one and is not cut by the border.
 
-        On simulated sets what is no cell peaks below 8 noise units or sits on the border.
+        On simulated sets what is no cell peaks below 8 noise units or sits on the border. In the block in which
+        it is planted, a seeded component's baseline is not settled: its peaks count from the next block on.
         """
         model = self.model
         if not model.n:
             return
-        peak = self.memory.buffer.c[slots].max(0) / model.sn
+        planted = [
+            id_ in self._seeded and born == frame for id_, born in zip(model.ids, model.born_at, strict=True)
+        ]
+        peak = np.where(planted, 0, self.memory.buffer.c[slots].max(0) / model.sn)
         model.peak = np.maximum(model.peak, peak)
         model.active_at[peak > _SILENT_SN] = frame
         far = np.minimum(model.centres, np.array(self._shape) - 1 - model.centres).min(1)

@@ -52,8 +52,7 @@ class Memory:
         b0 is their median: a mean of the first seconds holds whatever was active in them.
         """
         model, buffer, window = self.model, self.buffer, self.window
-        few = buffer.frames[: buffer.n][:: -(-buffer.n // _MEDIAN_FRAMES)]
-        model.mean[:] = np.median(few, axis=0) * buffer.scale
+        model.mean[:] = buffer.median(_MEDIAN_FRAMES)
         model.level[:] = 0
         model.settle_b0()
         self._trace()
@@ -169,7 +168,7 @@ class Memory:
         self._subtract_model(history.blocks[:n], history.c[:n], rest)
         rest -= rest.mean(0)
         prior = ring_mean_weights(model.b0_blocks, model.geometry)
-        model.W = fit_ring(rest, model.geometry, max(2e-5, 0.05 / n), prior)
+        model.take_ring(fit_ring(rest, model.geometry, max(2e-5, 0.05 / n), prior))
 
     def _subtract_model(self, blocks: FloatArray, c: FloatArray, out: FloatArray) -> None:
         """Fill `out` (n, P') with remembered blocks less static background and cells with activity `c` (n, K)."""

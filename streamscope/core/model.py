@@ -13,6 +13,7 @@ from streamscope.core.background import (
     SparseRows,
     bin_down,
     bin_footprints,
+    by_offset,
     fold,
     ring_mean_weights,
     ring_rows,
@@ -52,8 +53,10 @@ class Model:
         self.fine = _grid(shape, detection_step(diameter))
         step = min(2 * self.fine.step, 8)
         self.geometry = RingGeometry.make(shape, diameter, config.background.ring_radius, step)
-        self.W = ring_mean_weights(np.ones(self.geometry.n_bins, np.float32), self.geometry)
+        self.take_ring(ring_mean_weights(np.ones(self.geometry.n_bins, np.float32), self.geometry))
         self.mean = np.zeros(shape, np.float32)
+        self.rows_seen: LongArray = np.zeros(shape[0], np.int64)  # frames in which a row was in the field
+        self.columns_seen: LongArray = np.zeros(shape[1], np.int64)
         self.b0 = np.zeros(shape, np.float32)
         self.b0_blocks = np.zeros(self.geometry.n_bins, np.float32)  # D b0
         # One entry a component.
@@ -74,6 +77,11 @@ class Model:
     def n(self) -> int:
         """Return the number of components."""
         return len(self.columns)
+
+    def take_ring(self, W: FloatArray) -> None:
+        """Use other ring weights (P', n), after the next `rebuild` also for traces."""
+        self.W = W
+        self.ring = by_offset(W)
 
     def add(
         self,
@@ -111,11 +119,21 @@ class Model:
         return index
 
     def follow(
-        self, aligned: FloatArray, field: tuple[int, int, int, int], activity: FloatArray, rate: float
+        self, aligned: FloatArray, field: tuple[int, int, int, int], activity: FloatArray, n: int, memory: int
     ) -> None:
-        """Let a frame into the mean image and its activity (K,) into the mean activity."""
-        sparse.follow_mean(aligned, *field, np.float32(rate), self.mean)
-        self.level += rate * (activity - self.level)
+        """Let the `n`-th frame into the mean image and its activity (K,) into the mean activity.
+
+        `memory` (frames) is that of the means. Each pixel has its own mean over the frames that showed it: what
+        comes into view late is not measured by what stood in its place.
+        """
+        y0, y1, x0, x1 = field
+        self.rows_seen[y0:y1] += 1
+        self.columns_seen[x0:x1] += 1
+        of_rows, of_columns = (
+            (1 / np.clip(seen, 1, memory)).astype(np.float32) for seen in (self.rows_seen, self.columns_seen)
+        )
+        sparse.follow_mean(aligned, *field, of_rows, of_columns, self.mean)
+        self.level += (activity - self.level) / min(n, memory)
 
     def rebuild(self) -> None:
         """Derive everything that depends on the footprints and the ring."""

@@ -15,20 +15,23 @@ import math
 
 import cv2
 import numpy as np
-import scipy.fft
+from numpy.typing import NDArray
 
 from streamscope.config import EngineConfig
-from streamscope.core.kernels import warp
+from streamscope.core.kernels import filters, warp
 from streamscope.core.piecewise import Piecewise, Registered
-from streamscope.core.robust import median
+from streamscope.core.quality import FrameQuality, edge_margin, row_jump, strange_share
 from streamscope.types import DoubleArray, FloatArray, Shift
 
 _REFRESH_FRAMES = 8  # the template's spectrum is renewed this often, once it is settled
 _CLIP_SD = 2.0
+_STEADINESS = 0.2  # residual variance below this share of the mean earns a pixel no larger vote
 _NEWTON_STEPS = 2
-_LARGEST_STEP_PX = 0.7
+_LARGEST_STEP_PX, _LARGEST_WAY_PX = 0.7, 1.5
+_SMALLEST_GAIN = 0.05
 _HALVE_FROM_PX = 200
 _LARGEST_DRIFT_PX = 0.03
+_LEAST_STRUCTURE_ADU = 0.5  # a frame without any is no reference
 
 
 class BandPass:
@@ -36,33 +39,85 @@ class BandPass:
 
     def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
         self.factor = 2 if max(shape) > config.motion.half_above_px else 1
-        self.shape = (shape[0] // self.factor, shape[1] // self.factor)
+        self.shape = h, w = shape[0] // self.factor, shape[1] // self.factor
         diameter = config.cell_diameter_px / self.factor
-        self._inner_sigma = max(diameter / 4, 1.2)
-        # Two passes of a box of width n have the variance (n^2 - 1) / 6 of a Gaussian.
-        self._outer_box = 2 * round((math.sqrt(6 * (max(diameter, 5.0) / 2) ** 2 + 1) - 1) / 2) + 1
+        self._inner = _gaussian_taps(max(diameter / 4, 1.2))
+        self._outer = _twice_a_box_taps(max(diameter, 5.0) / 2)
+        half, widths = (-(-h // 2), -(-w // 2)), (2 * (len(self._inner) - 1), 2 * (len(self._outer) - 1))
+        self._line = np.zeros(shape[1] + 2, np.float32)
+        self._base = np.zeros((h + widths[0], w + widths[0]), np.float32)
+        self._small = np.zeros((half[0] + widths[1], half[1] + widths[1]), np.float32)
+        self._wide = np.zeros(half, np.float32)
+        rows = max(self._base.shape[1], self._small.shape[1])
+        self._strip = np.zeros(2 * filters.STRIP * rows, np.float32)
+        self._out = np.zeros(self.shape, np.float32)
 
-    def __call__(self, image: FloatArray) -> FloatArray:
-        """Return the band-passed image (h, w) of a raw image (H, W)."""
-        h, w = self.shape
+    def __call__(self, image: NDArray[np.generic]) -> FloatArray:
+        """Return the band-passed image (h, w) of an image (H, W), uint8 or float32; the next call fills it again."""
+        scratch = self._line, self._strip, self._base, self._small, self._wide
+        filters.band_pass(image, self._inner, self._outer, *scratch, self._out)
+        return self._out
+
+
+def _gaussian_taps(sigma: float) -> FloatArray:
+    """Return the taps of a Gaussian of at least three `sigma` to each side."""
+    at = np.arange(4 * math.ceil(3 * sigma / 4) + 1)
+    taps = np.exp(-0.5 * (at / sigma) ** 2)
+    return np.asarray(taps / (2 * taps.sum() - taps[0]), np.float32)
+
+
+def _twice_a_box_taps(sigma: float) -> FloatArray:
+    """Return the taps of two boxes in a row with the variance of a Gaussian: (n^2 - 1) / 6 for boxes of width n."""
+    n = 2 * round((math.sqrt(6 * sigma**2 + 1) - 1) / 2) + 1
+    taps = np.zeros(4 * math.ceil((n - 1) / 4) + 1)
+    taps[:n] = np.arange(n, 0, -1) / n**2
+    return taps.astype(np.float32)
+
+
+class Correlation:
+    """Correlates images with a template by Fourier transforms, at half size if they are large.
+
+    The peak is only where Gauss-Newton starts from. What is transformed is the largest middle part of the image
+    whose sides have no other factors than 2, 3 and 5.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.factor = 2 if min(shape) >= _HALVE_FROM_PX else 1
+        self._small = np.zeros((shape[0] // self.factor, shape[1] // self.factor), np.float32)
+        self._line = np.zeros(shape[1], np.float32)
+        h, w = (_smooth_size(n) for n in self._small.shape)
+        self._at = (self._small.shape[0] - h) // 2, (self._small.shape[1] - w) // 2
+        self._window = _window((h, w))
+        self._flat = np.ones((h, w), np.float32)
+        self._image, self._spectrum = np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)
+
+    def spectrum_of(self, weighted: FloatArray) -> FloatArray:
+        """Return the packed spectrum of a weighted template (h, w)."""
+        self._lay_out(weighted, self._flat, 0)
+        self._image -= self._image.mean()
+        return np.asarray(cv2.dft(self._image), np.float32)
+
+    def at_lags(self, image: FloatArray, spectrum: FloatArray, reach: int) -> FloatArray:
+        """Return the correlations (2 reach + 1, 2 reach + 1) at lags of `-reach` to `reach` px of the small image."""
+        self._lay_out(image, self._window, reach)
+        cv2.dft(self._image, self._spectrum)
+        cv2.mulSpectrums(self._spectrum, spectrum, 0, self._spectrum, conjB=True)
+        n = 2 * reach + 1
+        cv2.dft(self._spectrum, self._image, flags=cv2.DFT_INVERSE, nonzeroRows=n)
+        return self._image[:n, :n]
+
+    def _lay_out(self, image: FloatArray, window: FloatArray, lag: int) -> None:
         if self.factor == 2:
-            halved = cv2.resize(image[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA)
-            image = np.asarray(halved, np.float32)
-        inner = cv2.GaussianBlur(image, (0, 0), self._inner_sigma, borderType=cv2.BORDER_REFLECT_101)
-        box = (self._outer_box, self._outer_box)
-        small = cv2.resize(image, (-(-w // 2), -(-h // 2)), interpolation=cv2.INTER_AREA)
-        outer = cv2.resize(cv2.blur(cv2.blur(small, box), box), (w, h), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(cv2.subtract(inner, outer), np.float32)
+            filters.halve(image, 0, self._line, 0, self._small)
+            image = self._small
+        filters.lay_out(image, window, *self._at, lag, self._image)
 
 
-def _coarse(image: FloatArray) -> FloatArray:
-    """Return an image at half size if it is large: the peak is only where Gauss-Newton starts from."""
-    h, w = image.shape
-    if min(h, w) < _HALVE_FROM_PX:
-        return image
-    return np.asarray(
-        cv2.resize(image[: h - h % 2, : w - w % 2], (w // 2, h // 2), interpolation=cv2.INTER_AREA)
-    )
+def _smooth_size(n: int) -> int:
+    """Return the largest number up to `n` that has no other prime factors than 2, 3 and 5."""
+    while n > 1 and cv2.getOptimalDFTSize(n) != n:
+        n -= 1
+    return n
 
 
 def _window(shape: tuple[int, int]) -> FloatArray:
@@ -83,20 +138,31 @@ class Template:
 
     def __init__(self, first: FloatArray) -> None:
         self.mean = first.copy()
-        self._window = _window(first.shape)
         self.variance = np.full_like(first, float(first.var()) + 1e-6)
+        self.weight, self.clip = np.zeros_like(first), np.zeros_like(first)
+        self.equations = np.zeros(4)  # sums of w gy gy, w gy gx, w gx gx, w mean mean
+        self._window = _window(first.shape)
+        self._weighted = np.zeros_like(first)
+        self._correlation = Correlation((first.shape[0], first.shape[1]))
         self.refresh()
 
     def refresh(self) -> None:
-        """Renew weights, clip levels and the weighted spectrum from mean and variance."""
-        level = float(self.variance.mean()) + 1e-12
+        """Renew weights, clip levels, normal equations and the weighted spectrum from mean and variance."""
         # The window weighs pixels and does not touch images: a window on the image would stay behind when the
         # content moves, and pull the estimate to zero.
-        self.weight = self._window * level / (self.variance + 0.2 * level)
-        self.clip: FloatArray = np.asarray(_CLIP_SD * np.sqrt(self.variance), np.float32)
-        self.weighted = self.weight * self.mean
-        self.spectrum = np.conj(scipy.fft.rfft2(_coarse(self.weighted - self.weighted.mean())))
-        self.energy = float((self.weight * self.mean * self.mean).sum()) + 1e-12
+        warp.settle_weights(
+            self.variance,
+            self._window,
+            self.mean,
+            _STEADINESS,
+            _CLIP_SD,
+            self.weight,
+            self.clip,
+            self._weighted,
+        )
+        warp.hessian(self.mean, self.weight, self.equations)
+        self.equations[3] = float(np.vdot(self._weighted, self.mean)) + 1e-12
+        self.spectrum = self._correlation.spectrum_of(self._weighted)
 
     def follow(self, moved: FloatArray, gain: float, rate: float) -> None:
         """Let a registered frame into the running means."""
@@ -110,26 +176,23 @@ class Matcher:
         self.max_lag = int(min(math.ceil(max_shift_px), shape[0] // 3, shape[1] // 3))
         self.moved = np.zeros(shape, np.float32)
         self.gain = 1.0
-        self._cross = 0.0
         self._row = np.zeros(shape[1] + 3, np.float32)
-        self._sums = np.zeros(6, np.float64)
-        self._window = _window(_coarse(np.zeros(shape, np.float32)).shape)
+        self._start, self._found = np.zeros(2), np.zeros(4)
+        self._limits = np.array([_LARGEST_STEP_PX, _LARGEST_WAY_PX, _SMALLEST_GAIN])
+        self._correlation = Correlation(shape)
 
     def coarse(self, image: FloatArray, template: Template) -> tuple[float, float, bool]:
         """Return the shift at the correlation's peak, and whether the peak lies inside the window."""
-        small = _coarse(image) * self._window
-        factor = image.shape[0] // small.shape[0]
-        product = scipy.fft.rfft2(small) * template.spectrum
+        factor = self._correlation.factor
         m = -(-self.max_lag // factor)
-        lags = np.r_[-m : m + 1]
-        rows = scipy.fft.ifft(product, axis=0, overwrite_x=True)[lags]  # only these lags are looked at
-        window = scipy.fft.irfft(rows, n=small.shape[1], axis=1)[:, lags]
+        window = self._correlation.at_lags(image, template.spectrum, m)
         iy, ix = divmod(int(window.argmax()), 2 * m + 1)
         inside = 0 < iy < 2 * m and 0 < ix < 2 * m
         if not inside:
             return float(factor * (iy - m)), float(factor * (ix - m)), False
-        dy = _peak(window[iy - 1, ix], window[iy, ix], window[iy + 1, ix])
-        dx = _peak(window[iy, ix - 1], window[iy, ix], window[iy, ix + 1])
+        near = window[iy - 1 : iy + 2, ix - 1 : ix + 2].tolist()
+        dy = _peak(near[0][1], near[1][1], near[2][1])
+        dx = _peak(near[1][0], near[1][1], near[1][2])
         return factor * (iy - m + dy), factor * (ix - m + dx), True
 
     def refine(
@@ -139,43 +202,28 @@ class Matcher:
 
         Leaves the registered image in `moved` and its gain against the template in `gain`.
         """
-        start = (dy, dx)
-        sums = self._sums
-        warp.translate(image, dy, dx, self._row, self.moved)
-        self.gain = self._gain_of(template)
-        for _ in range(steps):
-            warp.newton_sums(
-                self.moved, template.mean, np.float32(self.gain), template.weight, template.clip, sums
-            )
-            a11, a12, a22, b1, b2, _ = sums
-            determinant = a11 * a22 - a12 * a12
-            if determinant <= 1e-12 * (a11 + a22) ** 2 or self.gain <= 0:
-                break
-            dy -= _bounded((a22 * b1 - a12 * b2) / determinant / self.gain)
-            dx -= _bounded((a11 * b2 - a12 * b1) / determinant / self.gain)
-            if abs(dy - start[0]) > 1.5 or abs(dx - start[1]) > 1.5:
-                dy, dx = start  # the step left the peak: distrust it
-            warp.translate(image, dy, dx, self._row, self.moved)
-            self.gain = self._gain_of(template)
-        return dy, dx, self._agreement(template)
-
-    def _gain_of(self, template: Template) -> float:
-        self._cross = float(np.vdot(template.weighted, self.moved))
-        return max(self._cross / template.energy, 0.05)
-
-    def _agreement(self, template: Template) -> float:
-        own = float(np.vdot(template.weight * self.moved, self.moved)) + 1e-12
-        return self._cross / math.sqrt(own * template.energy)
+        self._start[:] = dy, dx
+        warp.refine(
+            image,
+            template.mean,
+            template.weight,
+            template.clip,
+            template.equations,
+            self._start,
+            self._limits,
+            steps,
+            self._row,
+            self.moved,
+            self._found,
+        )
+        dy, dx, self.gain, quality = self._found.tolist()
+        return dy, dx, quality
 
 
 def _peak(left: float, middle: float, right: float) -> float:
     """Return the vertex of a parabola through three samples, within half a sample."""
     curvature = left - 2 * middle + right
-    return 0.0 if curvature >= 0 else float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5))
-
-
-def _bounded(step: float) -> float:
-    return min(max(step, -_LARGEST_STEP_PX), _LARGEST_STEP_PX)
+    return 0.0 if curvature >= 0 else min(max(0.5 * (left - right) / curvature, -0.5), 0.5)
 
 
 class Motion:
@@ -190,16 +238,16 @@ class Motion:
         self._anchor: FloatArray | None = None
         self._n = 0
         self._last = (0.0, 0.0)
-        self._qualities = np.zeros(500, np.float32)
-        self._n_qualities = 0
+        self._quality = FrameQuality()
+        self._margin = edge_margin(config.motion.max_shift_px, shape[0])
         self._piecewise = Piecewise(config, self._band_pass.shape, factor)
 
-    def update(self, image: FloatArray) -> Shift:
+    def update(self, image: NDArray[np.generic]) -> Shift:
         """Register one frame and let it into the template afterwards.
 
         Parameters
         ----------
-        image : ndarray, shape (H, W), float32
+        image : ndarray, shape (H, W), uint8 or float32
             The frame as the sensor saw it, hot pixels repaired.
 
         Returns
@@ -211,35 +259,31 @@ class Motion:
         factor = self._band_pass.factor
         filtered = self._band_pass(image)
         if self._template is None:
+            if float(np.ptp(filtered)) < _LEAST_STRUCTURE_ADU:
+                return Shift(quality=0.0, ok=False)
             self._template = Template(filtered)
             self._n = 1
             return Shift()
         template = self._template
         dy, dx, inside = self._matcher.coarse(filtered, template)
         dy, dx, quality = self._matcher.refine(filtered, template, dy, dx)
-        if not (inside and self._credible(quality)):
+        jump = row_jump(image, self._margin)
+        if not (inside and self._quality.credible(quality, jump, self._strange)):
             last = (factor * self._last[0], factor * self._last[1])
             return Shift(*last, quality, ok=False, field=self._piecewise.field)
         self._last = (dy, dx)
         matcher = self._matcher
         field = self._piecewise.update(Registered(filtered, matcher.moved, dy, dx, matcher.gain), template)
-        self._learn(quality)
+        self._quality.remember(quality, jump)
+        self._learn()
         return Shift(factor * dy, factor * dx, quality, field=field)
 
-    def _credible(self, quality: float) -> bool:
-        known = self._qualities[: min(self._n_qualities, len(self._qualities))]
-        if not math.isfinite(quality) or quality <= 0:
-            return False
-        if self._n_qualities < 50:
-            return True
-        middle = median(known)
-        spread = 1.4826 * median(np.abs(known - middle))
-        # Bright events lower the agreement of a good frame to about half; a frame of something else has none.
-        return quality > min(middle - 8 * spread - 0.02, 0.4 * middle)
+    def _strange(self) -> float:
+        assert self._template is not None
+        matcher, template = self._matcher, self._template
+        return strange_share(matcher.moved, matcher.gain, template.mean, template.clip)
 
-    def _learn(self, quality: float) -> None:
-        self._qualities[self._n_qualities % len(self._qualities)] = quality
-        self._n_qualities += 1
+    def _learn(self) -> None:
         self._n += 1
         template = self._template
         assert template is not None
@@ -266,17 +310,15 @@ class Motion:
         out: dict[str, np.ndarray | float | int] = {
             "n": self._n,
             "last": np.array(self._last),
-            "qualities": self._qualities.copy(),
-            "n_qualities": self._n_qualities,
         }
         if self._template is not None:
-            out |= {"mean": self._template.mean.copy(), "variance": self._template.variance.copy()}
-            out |= {"spectrum": self._template.spectrum.copy(), "energy": self._template.energy}
-            out |= {"weight": self._template.weight.copy(), "clip": self._template.clip.copy()}
-            out["weighted"] = self._template.weighted.copy()
+            names = ("mean", "variance", "spectrum", "equations", "weight", "clip")
+            out |= {name: getattr(self._template, name).copy() for name in names}
         if self._anchor is not None:
             out["anchor"] = self._anchor.copy()
-        return out | {f"piecewise.{name}": value for name, value in self._piecewise.state().items()}
+        for stage, held in (("quality", self._quality.state()), ("piecewise", self._piecewise.state())):
+            out |= {f"{stage}.{name}": value for name, value in held.items()}
+        return out
 
     @classmethod
     def from_state(
@@ -284,21 +326,21 @@ class Motion:
     ) -> Motion:
         """Return a stage that goes on where `state` was taken."""
         self = cls(config, shape)
-        self._n, self._n_qualities = int(state["n"]), int(state["n_qualities"])
+        self._n = int(state["n"])
         last = np.asarray(state["last"])
         self._last = (float(last[0]), float(last[1]))
-        self._qualities = np.array(state["qualities"])
         if "mean" in state:
             template = Template(np.array(state["mean"]))
-            for name in ("variance", "spectrum", "weight", "weighted", "clip"):
+            for name in ("variance", "spectrum", "equations", "weight", "clip"):
                 setattr(template, name, np.array(state[name]))
-            template.energy = float(state["energy"])
             self._template = template
         if "anchor" in state:
             self._anchor = np.array(state["anchor"])
-        own = {
-            name.partition(".")[2]: value for name, value in state.items() if name.startswith("piecewise.")
-        }
         shape, factor = self._band_pass.shape, self._band_pass.factor
-        self._piecewise = Piecewise.from_state(config, shape, factor, own)
+        self._quality = FrameQuality.from_state(_part(state, "quality."))
+        self._piecewise = Piecewise.from_state(config, shape, factor, _part(state, "piecewise."))
         return self
+
+
+def _part(state: dict[str, np.ndarray | float | int], prefix: str) -> dict[str, np.ndarray | float | int]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

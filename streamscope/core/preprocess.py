@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from streamscope.types import FloatArray, LongArray
+from streamscope.core.kernels import repair as kernels
+from streamscope.types import ByteArray, FloatArray, LongArray
 
 _CHECK_AT = (8, 50, 200)  # frames after which defects are looked for
 _LEAST_ADU = 4.0
@@ -13,26 +14,27 @@ _SD = 8.0
 
 
 class Preprocess:
-    """Makes float frames and replaces defective pixels by the median of their neighbours.
+    """Replaces defective pixels by the median of their neighbours.
 
     Left alone, a hot pixel walks through the registered movie and looks like small short events.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._sum = np.zeros(shape, np.float32)
+        self._image = np.zeros(shape, np.uint8)
         self._n = 0
         self.defects: LongArray = np.zeros((0, 2), np.int64)  # rows and columns
 
-    def update(self, raw: np.ndarray) -> FloatArray:
-        """Return the frame as float32 (H, W), in ADU, with known defects repaired."""
-        image = raw.astype(np.float32)
+    def update(self, raw: ByteArray) -> ByteArray:
+        """Return a copy of the frame (H, W) with known defects repaired; the next call fills it again."""
         if self._n < _CHECK_AT[-1]:
-            self._sum += image
+            self._sum += raw
             self._n += 1
             if self._n in _CHECK_AT:
                 self.defects = find_defects(self._sum / np.float32(self._n))
-        repair(image, self.defects)
-        return image
+        np.copyto(self._image, raw)  # from here on C order, whatever the source gave
+        kernels.repair(self.defects, self._image)
+        return self._image
 
     def state(self) -> dict[str, np.ndarray | float | int]:
         """Return all that is needed to go on from here."""
@@ -53,11 +55,3 @@ def find_defects(mean: FloatArray) -> LongArray:
     difference = mean - np.asarray(cv2.medianBlur(mean, 3), np.float32)
     spread = 1.4826 * float(np.median(np.abs(difference)))
     return np.argwhere(np.abs(difference) > max(_SD * spread, _LEAST_ADU))
-
-
-def repair(image: FloatArray, defects: LongArray) -> None:
-    """Replace each defect in place by the median of its neighbours."""
-    h, w = image.shape
-    for y, x in defects:
-        box = image[max(0, y - 1) : min(h, y + 2), max(0, x - 1) : min(w, x + 2)]
-        image[y, x] = np.median(box)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.config import EngineConfig
+from streamscope.core.background import apply_ring_locally
 from streamscope.core.buffer import FrameBuffer
 from streamscope.core.candidate import trim
 from streamscope.core.kernels import shapes as kernels
@@ -22,6 +23,7 @@ from streamscope.core.model import Column, Model, centre_of, unit
 from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
 
 _REACH = 1.25  # mask radius, cell diameters
+_RIM = 1.1  # radius of the rim, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
 _LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
@@ -33,6 +35,7 @@ class Shapes:
 
     def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
         self._shape = shape
+        self._diameter = config.cell_diameter_px
         self._reach = _REACH * config.cell_diameter_px
         self._decay = np.exp(-config.detect.block_s / config.shapes.memory_s)
         self.masks: list[IntArray] = []
@@ -72,41 +75,64 @@ class Shapes:
         for total in self.sums:
             total *= np.float32(self._decay)
 
-    def observe(
-        self, model: Model, buffer: FrameBuffer, slots: LongArray, which: LongArray | None = None
-    ) -> None:
-        """Add the buffered frames `slots` to the statistics, of the components `which` or of all."""
+    def observe(self, model: Model, buffer: FrameBuffer, slots: LongArray) -> None:
+        """Add frames that just came, `slots`, to the statistics, with the background that they were scored with."""
+        weight = self._weights(model, buffer, slots)
+        active = np.flatnonzero(weight.any(0))
+        background = buffer.background[slots].reshape(-1, *model.geometry.grid)
+        self._add(model, buffer, slots, active, weight, background, (0, 0))
+
+    def recall(self, model: Model, buffer: FrameBuffer, new: LongArray) -> None:
+        """Begin the statistics of new components with all buffered frames in which they were active."""
+        slots = buffer.order()
+        weight = self._weights(model, buffer, slots)
+        for k in new:
+            seen = weight[:, k] > 0
+            if seen.any():
+                blocks = model.geometry.around(*self._box(self.masks[k]))
+                background = apply_ring_locally(model.W, model.geometry, buffer.rest, slots[seen], blocks)
+                self._add(model, buffer, slots[seen], np.array([k]), weight[seen], background, blocks[:2])
+
+    def _weights(self, model: Model, buffer: FrameBuffer, slots: LongArray) -> FloatArray:
+        """Return the activity (n, K) of the frames `slots` where it is an event, 0 elsewhere."""
         activity = buffer.c[slots]
-        weight = np.where(activity > _LEAST_EVENT_SN * model.sn, activity, 0).astype(np.float32)
-        if which is not None:
-            only = np.zeros(model.n, bool)
-            only[which] = True
-            weight[:, ~only] = 0
-        if not weight.any():
+        return np.where(activity > _LEAST_EVENT_SN * model.sn, activity, 0).astype(np.float32)
+
+    def _add(
+        self,
+        model: Model,
+        buffer: FrameBuffer,
+        slots: LongArray,
+        which: LongArray,
+        weight: FloatArray,
+        background: FloatArray,
+        first_block: tuple[int, int],
+    ) -> None:
+        """Add the frames `slots` to the statistics of the components `which`; B from block `first_block` on."""
+        masks = [self.masks[k] for k in which]
+        if not masks:
             return
-        indptr = np.concatenate([[0], np.cumsum([len(m) for m in self.masks])]).astype(np.int64)
+        indptr = np.concatenate([[0], np.cumsum([len(m) for m in masks])]).astype(np.int64)
         sums = np.zeros(indptr[-1], np.float32)
-        geometry = model.geometry
         kernels.accumulate(
             buffer.flat,
             buffer.rects,
             buffer.scale,
             model.b0.reshape(-1),
             model.shape[1],
-            model.W,
-            geometry.neighbours,
-            buffer.rest,
-            geometry.grid,
-            geometry.step,
+            background,
+            *first_block,
+            model.geometry.grid,
+            model.geometry.step,
             slots,
             indptr,
-            np.concatenate(self.masks),
-            weight,
+            np.concatenate(masks),
+            np.ascontiguousarray(weight[:, which]),
             sums,
         )
-        for k in np.flatnonzero(weight.any(0)):
-            self.sums[k] += sums[indptr[k] : indptr[k + 1]]
-        self.cross += weight.T.astype(np.float64) @ activity.astype(np.float64)
+        for i, k in enumerate(which):
+            self.sums[k] += sums[indptr[i] : indptr[i + 1]]
+        self.cross[which] += weight[:, which].T.astype(np.float64) @ buffer.c[slots].astype(np.float64)
 
     def update(self, model: Model, which: LongArray) -> list[int]:
         """Refine the footprints of the components `which`; return those that changed."""
@@ -126,18 +152,27 @@ class Shapes:
                 kernels.subtract_overlap(
                     mask, self._scratch, *model.columns[j], np.float32(self.cross[k, j] / energy), estimate
                 )
+        self._level(mask, estimate, model.columns[k])
         column = self._tidy(mask, np.maximum(estimate, 0), model.columns[k])
         if column is None:
             return False
         model.columns[k] = column
         return True
 
+    def _level(self, mask: IntArray, estimate: FloatArray, old: Column) -> None:
+        """Take the level of its rim out of an estimate, where it is above 0."""
+        y, x = centre_of(old, self._shape[1])
+        apart = np.hypot(mask // self._shape[1] - y, mask % self._shape[1] - x)
+        rim = apart > _RIM * self._diameter
+        if rim.any():
+            estimate -= max(float(np.median(estimate[rim])), 0.0)
+
     def _tidy(self, mask: IntArray, estimate: FloatArray, old: Column) -> Column | None:
         """Return the connected part of an estimate around the old peak, or None if nothing sensible is left."""
         width = self._shape[1]
         rows, cols = mask // width, mask % width
-        top, left = int(rows.min()), int(cols.min())
-        image = np.zeros((int(rows.max()) - top + 1, int(cols.max()) - left + 1), np.float32)
+        top, left, bottom, right = self._box(mask)
+        image = np.zeros((bottom - top, right - left), np.float32)
         image[rows - top, cols - left] = estimate
         if image.max() <= 0:
             return None
@@ -148,6 +183,11 @@ class Shapes:
         if len(v) < _LEAST_AREA * np.pi * (self._reach / _REACH / 2) ** 2:
             return None
         return unit(((v + top) * width + u + left).astype(np.int32), image[v, u])
+
+    def _box(self, mask: IntArray) -> tuple[int, int, int, int]:
+        """Return first row and column of a mask and its last ones plus 1."""
+        rows, cols = mask // self._shape[1], mask % self._shape[1]
+        return int(rows.min()), int(cols.min()), int(rows.max()) + 1, int(cols.max()) + 1
 
     def _mask(self, column: Column) -> IntArray:
         h, w = self._shape

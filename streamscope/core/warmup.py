@@ -47,8 +47,8 @@ def warm_up_infer(progress: Progress) -> None:
     infer, aligned = Infer(SMALL_CONFIG, _SHAPE), np.zeros(_SHAPE, np.float32)
     for index, image in enumerate(small_movie()[:20]):
         infer(Frame(index, image, 0), aligned)
-        if index in (5, 10):
-            infer.adopt(_epoch(index // 5))
+        if index in (2, 10):  # rigid frames with cells, then with a field
+            infer.adopt(_epoch(1 + index // 10))
         progress("the way of a frame", index + 1, 20)
     infer.tail()
 

@@ -77,7 +77,7 @@ def live_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[A
             "C_raw": traces.C_raw,
             "ids": components.ids,
             "avail": components.avail,
-            **_motion(frames.shifts, frames.field, components.footprints.shape),
+            **_motion(frames.shifts, frames.field, components.footprints.shape, session.engine.um_per_px),
             "status": _text(components.status),
             "reasons": _text(components.reasons),
             "seeded": seeded_among(components.ids, live.events()),
@@ -102,7 +102,7 @@ def refit_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[
         "C_raw": refit.C_raw[rows],
         "ids": refit.ids[rows],
         "avail": np.zeros(len(rows), np.int64),
-        **_motion(refit.shifts, refit.field, refit.footprints.shape),
+        **_motion(refit.shifts, refit.field, refit.footprints.shape, session.engine.um_per_px),
         "status": _text(tuple(refit.status[k] for k in rows)),
         "reasons": _text(tuple(refit.reasons[k] for k in rows)),
         "seeded": seeded_among(refit.ids[rows], events),
@@ -111,11 +111,12 @@ def refit_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[
 
 
 def _motion(
-    shifts: NDArray[Any], field: NDArray[np.float32], shape: tuple[int, int]
+    shifts: NDArray[Any], field: NDArray[np.float32], shape: tuple[int, int], um_per_px: float | None
 ) -> dict[str, NDArray[Any]]:
-    """Return shifts and fields, and the row and column of the fields' nodes, px."""
+    """Return shifts and fields, and the row and column of the fields' nodes, px; shifts in um where that is known."""
     height, width = shape
-    return {
+    um = {} if um_per_px is None else {"shifts_um": (shifts * um_per_px).astype(np.float32)}
+    return um | {
         "shifts": shifts.astype(np.float32),
         "field": field,
         "field_y": np.linspace(0, height - 1, field.shape[1]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamscope.core.background import apply_ring, bin_footprints, spread_up
+from streamscope.core.background import apply_ring, bin_footprints, by_offset, spread_up
 from streamscope.core.kernels import sums
 from streamscope.offline.project import Background, rows_matrix
 from streamscope.offline.store import SCALE, FrameStore
@@ -26,14 +26,14 @@ def correlation_image(
     DA = rows_matrix(bin_footprints(footprints, geometry))
     centred = C - C.mean(1, keepdims=True)
     z, low = np.empty(shape, np.float32), np.empty(geometry.grid, np.float32)
-    moments = np.zeros((4, *shape))
+    ring, moments = by_offset(background.W), np.zeros((4, *shape))
     span = min(3, store.n_frames)
     starts = np.unique(np.linspace(0, store.n_frames - span, _N_FRAMES).astype(int))
     for t in starts:
         frames = store.read(int(t), int(t) + span)
         bins = bin_frames(frames, geometry).mean(0) - background.mean_bins
-        x = bins - centred[:, t : t + span].mean(1) @ DA
-        apply_ring(background.W, geometry.neighbours, np.asarray(x, np.float32), low.reshape(-1))
+        x = np.asarray(bins - centred[:, t : t + span].mean(1) @ DA, np.float32)
+        apply_ring(ring, geometry, x[None], low.reshape(1, -1))
         spread_up(low, geometry.step, z)
         image = frames.mean(0, dtype=np.float32) / SCALE - background.mean_image
         sums.add_neighbour_moments((image.reshape(shape) - z).astype(np.float32), moments)

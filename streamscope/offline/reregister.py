@@ -112,9 +112,9 @@ class SessionAligner:
         warp.translate(filtered, dy, dx, np.zeros(filtered.shape[1] + 3, np.float32), out)
         return out
 
-    def repair(self, frame: ByteArray) -> FloatArray:
-        """Return a frame as float32 with its hot pixels replaced by the median of their neighbours."""
-        image = frame.astype(np.float32)
+    def repair(self, frame: ByteArray) -> ByteArray:
+        """Return a copy of a frame with its hot pixels replaced by the median of their neighbours."""
+        image = frame.copy()
         if self.hot.any():
             image[self.hot] = cv2.medianBlur(frame, 3)[self.hot]
         return image
@@ -165,10 +165,10 @@ class SessionAligner:
         measured: DoubleArray,
     ) -> None:
         """Find the shifts of frames, and what they say of their fields."""
-        matcher = self._matcher()
-        row = np.zeros(self._band_pass.shape[1] + 3, np.float32)
+        matcher, band_pass = self._matcher(), BandPass(self._config, self._movie.info.shape)
+        row = np.zeros(band_pass.shape[1] + 3, np.float32)
         for i, frame in enumerate(frames):
-            filtered = self._band_pass(self.repair(frame))
+            filtered = band_pass(self.repair(frame))
             dy, dx, quality[i] = self._find(matcher, filtered, int(times[i]))
             shifts[i] = self.factor * dy, self.factor * dx
             if not self.rigid:

@@ -15,7 +15,7 @@ from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
 from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, FloatArray, Frame, FrameResult, Source, Tail
 
-RING_BYTES = 256 << 20  # aligned frames that may wait for the learner in real time: 6 s of 608x608 at 30 fps
+RING_BYTES = 128 << 20  # aligned frames that may wait for the learner in real time: 3 s of 608x608 at 30 fps
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,24 @@ class Adopted:
     frame: int
 
 
-Item: TypeAlias = FrameResult | Adopted | Tail
+@dataclass(frozen=True, slots=True)
+class Held:
+    """From this frame on nothing but the static background changes (frozen), or everything may again (not)."""
+
+    frozen: bool
+    frame: int
+    asked: bool = False  # by a request, or else planned before the session
+
+
+Item: TypeAlias = FrameResult | Adopted | Held | Tail
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """That the learner is to freeze, or thaw, from a frame that was planned, or as soon as it can."""
+
+    frozen: bool
+    frame: int | None = None
 
 
 class Infers(Protocol):
@@ -49,6 +66,12 @@ class Learns(Protocol):
 
     def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
         """Learn from one frame; return an epoch when something changed."""
+
+    def freeze(self) -> None:
+        """Change nothing but the static background from the next frame on."""
+
+    def thaw(self) -> None:
+        """Learn on from the next frame."""
 
 
 class Outlet(Protocol):
@@ -75,6 +98,8 @@ class Learning:
     """The learner thread and the ring of aligned frames between it and the pipeline.
 
     An epoch is adopted as soon as it is there; frames that find the ring full are not learned from.
+    An order to freeze reaches the learner between two frames, and the pipeline after the last epoch that was
+    learned before it, so that the frame from which it holds is known exactly.
 
     Parameters
     ----------
@@ -82,9 +107,11 @@ class Learning:
         Owned by the learner thread from here on.
     shape : tuple of int
         (H, W) of the frames.
+    freeze_at : int, optional
+        Frame from which the learner is to be frozen.
     """
 
-    def __init__(self, learner: Learns, shape: tuple[int, int]) -> None:
+    def __init__(self, learner: Learns, shape: tuple[int, int], freeze_at: int | None = None) -> None:
         n = self._ring_size(learner.lag_frames, shape)
         self.skipped = 0
         self._missing = 0  # frames that the learner did not get since the last that it got
@@ -95,7 +122,10 @@ class Learning:
         self._scratch = np.zeros(shape, np.float32)  # for frames that the learner cannot take
         self._free = list(range(n))  # the last one given back goes out first: it is still in the cache
         self._waiting: BoundedQueue[tuple[int, FrameResult]] = BoundedQueue(n)
-        self._epochs: deque[tuple[int, Epoch]] = deque()
+        self._changes: deque[tuple[int, Epoch | Order]] = deque()
+        self._orders: deque[Order] = deque()
+        self._freeze_at = freeze_at
+        self._frozen = False  # the learner
         self._consumed = -1
         self._ended = False
         self._progress = threading.Condition()
@@ -113,12 +143,13 @@ class Learning:
                 self._ended = True
                 self._progress.notify_all()
 
-    def epochs_for(self, index: int) -> list[Epoch]:
-        """Return the epochs that take effect with frame `index`. Never waits."""
-        ready = []
-        while self._epochs:
-            ready.append(self._epochs.popleft()[1])
-        return ready
+    def order(self, frozen: bool) -> None:
+        """Have the learner freeze, or thaw, after the frame that it is at; may be called in any thread."""
+        self._orders.append(Order(frozen))
+
+    def changes_for(self, index: int) -> list[Epoch | Order]:
+        """Return the epochs and orders that take effect with frame `index`, in order. Never waits."""
+        return self._ready(index, index)
 
     def slot(self) -> int | None:
         """Return a free place in the ring, None if the learner is too far behind."""
@@ -148,11 +179,38 @@ class Learning:
         self._waiting.cancel()
 
     def _report(self, index: int, epoch: Epoch | None) -> None:
+        changes: list[tuple[int, Epoch | Order]] = [] if epoch is None else [(index, epoch)]
+        changes += self._obey(index)
         with self._progress:
-            if epoch is not None:
-                self._epochs.append((index, epoch))
+            self._changes.extend(changes)
             self._consumed = index
             self._progress.notify_all()
+
+    def _obey(self, index: int) -> list[tuple[int, Order]]:
+        """Carry out the orders that hold for what is learned after frame `index`."""
+        lag = self._learner.lag_frames
+        obeyed: list[tuple[int, Order]] = []
+        if self._freeze_at is not None and self._freeze_at <= index + lag:
+            obeyed.append((self._freeze_at - lag, Order(True, self._freeze_at)))
+            self._freeze_at = None
+        while self._orders:
+            obeyed.append((index, self._orders.popleft()))
+        for _, order in obeyed:
+            if order.frozen != self._frozen:
+                (self._learner.freeze if order.frozen else self._learner.thaw)()
+                self._frozen = order.frozen
+        return obeyed
+
+    def _ready(self, index: int, last: int) -> list[Epoch | Order]:
+        """Take out what was learned up to frame `last` and may take effect with frame `index`."""
+        ready: list[Epoch | Order] = []
+        while self._changes:
+            learned, change = self._changes[0]
+            if learned > last or (isinstance(change, Order) and (change.frame or 0) > index):
+                break
+            ready.append(change)
+            self._changes.popleft()
+        return ready
 
     @staticmethod
     def _ring_size(lag_frames: int, shape: tuple[int, int]) -> int:
@@ -165,16 +223,13 @@ class LockstepLearning(Learning):
     Two runs give the same bytes; the pipeline waits for the learner, which it may not do in real time.
     """
 
-    def epochs_for(self, index: int) -> list[Epoch]:
-        """Return the epochs learned from frames up to `index` - lag, after waiting for that frame."""
+    def changes_for(self, index: int) -> list[Epoch | Order]:
+        """Return what was learned from frames up to `index` - lag, after waiting for that frame."""
         last = index - self._learner.lag_frames
-        ready = []
         with self._progress:
             while self._consumed < last and not self._ended:
                 self._progress.wait()
-            while self._epochs and self._epochs[0][0] <= last:
-                ready.append(self._epochs.popleft()[1])
-        return ready
+            return self._ready(index, last)
 
     @staticmethod
     def _ring_size(lag_frames: int, shape: tuple[int, int]) -> int:
@@ -228,9 +283,8 @@ class Pipeline:
                 outlet.close()
 
     def _one(self, frame: Frame) -> None:
-        for epoch in self._learning.epochs_for(frame.index):
-            self._infer.adopt(epoch)
-            self._give(Adopted(epoch, frame.index))
+        for change in self._learning.changes_for(frame.index):
+            self._take_over(change, frame.index)
         slot = self._learning.slot()
         result = self._infer(frame, self._learning.buffer(slot))
         result = self._stamp(result, learned=slot is not None)
@@ -239,6 +293,13 @@ class Pipeline:
             self._learning.leave_out(result)
         else:
             self._learning.hand_over(slot, result)
+
+    def _take_over(self, change: Epoch | Order, frame: int) -> None:
+        if isinstance(change, Epoch):
+            self._infer.adopt(change)
+            self._give(Adopted(change, frame))
+        else:
+            self._give(Held(change.frozen, frame, asked=change.frame is None))
 
     def _stamp(self, result: FrameResult, *, learned: bool) -> FrameResult:
         now_ns = self._clock()

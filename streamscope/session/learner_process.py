@@ -172,6 +172,14 @@ class RemoteLearner:
         epoch: Epoch | None = self._process.ask("learn", result)
         return epoch
 
+    def freeze(self) -> None:
+        """Change nothing but the static background from the next frame on."""
+        self._process.ask("freeze")
+
+    def thaw(self) -> None:
+        """Learn on from the next frame."""
+        self._process.ask("thaw")
+
     def free(self) -> None:
         """Give the shared memory back."""
         self._frame = None
@@ -211,11 +219,17 @@ class _Server:
         epoch: Epoch | None = self._learner.consume(self._frame, result)
         return epoch
 
+    def freeze(self) -> None:
+        self._learner.freeze()
+
+    def thaw(self) -> None:
+        self._learner.thaw()
+
     def answer(self, name: str, values: tuple[Any, ...]) -> None:
         """Do what is asked and answer; errors are answers too."""
-        able: dict[str, Callable[..., Any]] = {"warm_up": self.warm_up, "new": self.new, "learn": self.learn}
+        able: tuple[Callable[..., Any], ...] = (self.warm_up, self.new, self.learn, self.freeze, self.thaw)
         try:
-            value = able[name](*values)
+            value = {body.__name__: body for body in able}[name](*values)
         except Exception as error:  # top of the process: handed on to whoever asked
             said = str(error) if isinstance(error, StreamScopeError) else f"{type(error).__name__}: {error}"
             _write(self._answers, ("failed", said, traceback.format_exc()))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streamscope.session.engine import Engine
+from streamscope.session.freezing import Freezing
 from streamscope.session.health import HealthMeter
 from streamscope.session.lanes import Item, Learning, LockstepLearning, Pipeline, drive
 from streamscope.session.outputs import LoopOutlet, Record
@@ -20,6 +21,7 @@ from streamscope.session.registry import play
 from streamscope.session.threads import give_way, in_thread, quiet_interpreter
 from streamscope.session.writing import Writer
 from streamscope.types import Frame, Health
+from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
 
 FRAMES = 32  # that may wait for the pipeline; a replay waits when they do
@@ -60,10 +62,11 @@ class LivePart:
         )
         self._records: BoundedQueue[Record] = BoundedQueue(RECORDS)
         self._outlet = LoopOutlet(self._results)
-        self._publishing = Publishing(publisher, meter, self._records)
         self._learning = (Learning if paced else LockstepLearning)(
-            engine.learner(plan.engine, shape, plan.seed), shape
+            engine.learner(plan.engine, shape, plan.seed), shape, plan.freeze_at
         )
+        self._freezing = Freezing(self._learning.order)
+        self._publishing = Publishing(publisher, meter, self._records, self._freezing)
         self._pipeline = Pipeline(
             engine.infer(plan.engine, shape), self._frames, self._learning, [self._outlet], plan.frame_ns
         )
@@ -82,6 +85,10 @@ class LivePart:
     def stop(self) -> None:
         """Take no further frames from the source; what is under way is finished."""
         self._stopped.set()
+
+    def hold(self, frozen: bool) -> Later:
+        """Freeze what is learned, or thaw it; the reply comes with the frame from which it holds."""
+        return self._freezing.ask(frozen)
 
     def keep(self, health: Health) -> None:
         """Write a health record into the journal, unless the writer is far behind."""

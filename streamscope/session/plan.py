@@ -33,6 +33,7 @@ class SessionPlan:
     loop: int = 1
     refit: bool = True
     diameter: DiameterEstimate | None = None  # if the user did not know it
+    freeze_at: int | None = None  # frame from which nothing but the static background changes
     seed: Seed | None = None  # cells to begin with
 
     @property
@@ -53,6 +54,7 @@ def make_plan(
     loop: int = 1,
     refit: bool = True,
     tell: Callable[[str], None] | None = None,
+    freeze_after: str | None = None,
     seed: Path | None = None,
 ) -> SessionPlan:
     """Return the plan of a replay, or say what is wrong with what was asked. Writes nothing.
@@ -71,6 +73,8 @@ def make_plan(
         Whether to refit it at the end.
     tell : callable, optional
         Called with what is about to be done, if it takes seconds: measuring the cell diameter.
+    freeze_after : str, optional
+        When to freeze, as the user says it: 60s, or a number of frames.
     seed : Path, optional
         Session folder, session.h5 or exported .npz whose components the session begins with.
 
@@ -100,11 +104,12 @@ def make_plan(
             diameter = _measured(movie, frame_rate(config, info.fps), tell)
             resolved = config.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
         engine = engine_config(resolved, info.shape, info.fps, info.um_per_px)
+        freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, info.n_frames * loop)
         cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
     except BaseException:
         movie.close()
         raise
-    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, cells)
+    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, freeze_at, cells)
 
 
 def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:
@@ -141,6 +146,41 @@ def parse_speed(text: str) -> float | None:
             f"--speed is {text!r}, expected a number of times real time or max; give e.g. 1x, 4x or max"
         )
     return speed
+
+
+def parse_freeze(text: str, engine: EngineConfig, n_frames: int) -> int:
+    """Return the frame from which a session is frozen, from text such as 60s or 1200 (frames).
+
+    Parameters
+    ----------
+    text : str
+        Seconds with an s, or a whole number of frames.
+    engine : EngineConfig
+        Settings of the engine, for its frame rate and the first moment at which there can be a cell.
+    n_frames : int
+        Frames that will be replayed.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither, or nothing would be frozen, or nothing but emptiness.
+    """
+    word = text.strip().lower()
+    try:
+        frame = round(float(word[:-1]) * engine.fps) if word.endswith("s") else int(word)
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"--freeze-after is {text!r}, expected seconds or a number of frames; give e.g. 60s or 1200"
+        ) from None
+    least = 2 * engine.frames(
+        engine.detect.block_s
+    )  # the first cells are found in one, and used after another
+    if not least <= frame < n_frames:
+        raise ConfigError(
+            f"--freeze-after {text} is frame {frame}, expected one from {least} (before it there are no cells) "
+            f"to {n_frames - 1} (the last one); give e.g. --freeze-after {max(least, n_frames // 2)}"
+        )
+    return frame
 
 
 def check_writable(folder: Path) -> None:

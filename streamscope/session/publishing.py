@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
+from streamscope.session.freezing import Freezing
 from streamscope.session.health import HealthMeter
-from streamscope.session.lanes import Adopted, Item
+from streamscope.session.lanes import Adopted, Held, Item
 from streamscope.session.outputs import LoopOutlet, Note, Published, Record
 from streamscope.session.queue import BoundedQueue
 from streamscope.types import FLAG_BAD_MOTION, FLAG_NO_LEARNING, FrameResult, Tail
 from streamscope.wire.publisher import Publisher
-from streamscope.wire.schema import EVENT_BAD_MOTION, EVENT_GAP, EVENT_OVERLOAD, EVENT_SEED
+from streamscope.wire.schema import (
+    EVENT_BAD_MOTION,
+    EVENT_FROZEN,
+    EVENT_GAP,
+    EVENT_OVERLOAD,
+    EVENT_SEED,
+    EVENT_THAWED,
+)
 
 WRITER_POLL_S = 0.005
 
@@ -26,12 +34,17 @@ class Publishing:
         Counts what was published.
     records : BoundedQueue
         The way to the writer thread.
+    freezing : Freezing
+        Hears when freezing or thawing took effect.
     """
 
-    def __init__(self, publisher: Publisher, meter: HealthMeter, records: BoundedQueue[Record]) -> None:
+    def __init__(
+        self, publisher: Publisher, meter: HealthMeter, records: BoundedQueue[Record], freezing: Freezing
+    ) -> None:
         self._publisher = publisher
         self._meter = meter
         self._records = records
+        self._freezing = freezing
         self._flags = 0
 
     async def run(self, outlet: LoopOutlet) -> None:
@@ -42,6 +55,7 @@ class Publishing:
                     self._one(item)
                 await self._let_the_writer_catch_up()
         finally:
+            self._freezing.end()
             self._records.close()
 
     def _one(self, item: Item) -> None:
@@ -56,6 +70,8 @@ class Publishing:
                 self._publisher.publish_epoch(item.epoch, item.epoch.events, item.frame)
                 self._meter.adopted(item.epoch.status)
                 self._records.put(item)
+            case Held():
+                self._hold(item)
             case Tail():
                 self._publisher.publish_tail(item)
                 self._records.put(item)
@@ -66,6 +82,12 @@ class Publishing:
         if report is not None:
             self._event(EVENT_SEED, adopted.frame, **report.fields())
             self._meter.message = report.text()
+
+    def _hold(self, held: Held) -> None:
+        if self._freezing.took_effect(held):
+            fields = self._publisher.publish_held(held.frozen, held.frame)
+            self._records.put(Note(EVENT_FROZEN if held.frozen else EVENT_THAWED, held.frame, fields))
+            self._meter.message = f"frozen from frame {held.frame} on" if held.frozen else ""
 
     def _tell_of_changes(self, result: FrameResult) -> None:
         """Say once when something goes wrong or is well again, before the frame where it changes."""

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, NoReturn, ParamSpec
 
 from streamscope._version import __version__
-from streamscope.errors import StreamScopeError
+from streamscope.errors import StreamScopeError, WireError
 from streamscope.session.engine import Engine, real_engine
 from streamscope.session.health import HealthMeter
 from streamscope.session.live import LivePart
@@ -28,6 +28,7 @@ from streamscope.session.refitting import LEAST_FRAMES, RefitStopped, refit_sess
 from streamscope.session.threads import in_thread
 from streamscope.storage.session_folder import SessionFolder, create_session
 from streamscope.types import Health
+from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
 from streamscope.wire.schema import EVENT_STATE
 
@@ -81,7 +82,9 @@ class Session:
         self._engine = engine
         self._machine = Machine(self._changed)
         self._meter = HealthMeter(plan.n_frames)
-        self._publisher = Publisher(plan.config.wire.bind, info=_hello(plan), on_stop=self._take_stop)
+        self._publisher = Publisher(
+            plan.config.wire.bind, info=_hello(plan), on_stop=self._take_stop, on_hold=self._hold
+        )
         self._live: LivePart | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stops = 0
@@ -222,6 +225,14 @@ class Session:
         self._machine.send(Event.STOP)
         if self._live is not None:
             self._live.stop()
+
+    def _hold(self, frozen: bool) -> Later:
+        """Freeze or thaw what is learned, if it is being learned."""
+        if self._live is None or self._machine.state is not State.RUNNING:
+            raise WireError(
+                f"the session is {self._machine.state.value}, expected running; only then is anything learned"
+            )
+        return self._live.hold(frozen)
 
     def _changed(self, state: State) -> None:
         self._publisher.publish_event(EVENT_STATE, max(self._meter.frame, 0), state=state.value)

@@ -11,6 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from streamscope._version import __version__
 from streamscope.storage.aside import written_aside
@@ -71,9 +72,9 @@ def write_session(
     session = session if isinstance(session, SessionFolder) else open_session(session)
     with written_aside(session.result) as aside, h5py.File(aside, "w") as file:
         _write_head(file, session)
-        _write_live(file.create_group("live"), reader)
+        _write_live(file.create_group("live"), reader, session.engine.um_per_px)
         if refit is not None:
-            _write_refit(file.create_group("refit"), refit)
+            _write_refit(file.create_group("refit"), refit, session.engine.um_per_px)
     return session.result
 
 
@@ -96,7 +97,7 @@ def add_refit(session: SessionFolder | Path, refit: RefitResult) -> Path:
         with h5py.File(aside, "w") as file:
             _write_head(file, session)
             old.copy_live(file)
-            _write_refit(file.create_group("refit"), refit)
+            _write_refit(file.create_group("refit"), refit, session.engine.um_per_px)
         old.close()
     return session.result
 
@@ -119,7 +120,7 @@ def _write_head(file: h5py.File, session: SessionFolder) -> None:
         provenance.attrs[name] = json.dumps(value)
 
 
-def _write_live(group: h5py.Group, reader: JournalReader) -> None:
+def _write_live(group: h5py.Group, reader: JournalReader, um_per_px: float | None) -> None:
     components = reader.components()
     put(group, "ids", components.ids)
     put_text(group, "status", components.status)
@@ -133,6 +134,8 @@ def _write_live(group: h5py.Group, reader: JournalReader) -> None:
     _write_traces(group, reader, components.ids)
     for name, values in asdict(reader.frames()).items():
         put(group, name, values, _FRAME_UNITS[name])
+        if name == "shifts":
+            _put_um(group, values, um_per_px)
     epochs = [(e.number, e.learned_frame, e.adopted_frame) for e in reader.epochs()]
     columns = "number, last frame it was learned from, first frame inferred with it"
     put(group, "epochs", np.array(epochs, np.int64).reshape(-1, 3), columns)
@@ -153,7 +156,13 @@ def _write_traces(group: h5py.Group, reader: JournalReader, ids: IdArray) -> Non
             matrix[:, start:stop] = getattr(traces, name)
 
 
-def _write_refit(group: h5py.Group, refit: RefitResult) -> None:
+def _put_um(group: h5py.Group, shifts: NDArray[Any], um_per_px: float | None) -> None:
+    """Write shifts in um too; where the size of a pixel is not known there are none, rather than guessed ones."""
+    if um_per_px is not None:
+        put(group, "shifts_um", (shifts * um_per_px).astype(np.float32), "um (dy, dx)")
+
+
+def _write_refit(group: h5py.Group, refit: RefitResult, um_per_px: float | None) -> None:
     put(group, "ids", refit.ids)
     put_text(group, "status", refit.status)
     put_text(group, "reasons", refit.reasons)
@@ -167,6 +176,7 @@ def _write_refit(group: h5py.Group, refit: RefitResult) -> None:
     put(group, "g", refit.g, "AR coefficients per frame")
     put(group, "snr", refit.snr, "peak of C over sn")
     put(group, "shifts", refit.shifts, _FRAME_UNITS["shifts"])
+    _put_um(group, refit.shifts, um_per_px)
     put(group, "quality", refit.quality, _FRAME_UNITS["quality"])
     put(group, "field", refit.field, _FRAME_UNITS["field"])
     for name in ("b0", "mean_image"):

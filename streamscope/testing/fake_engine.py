@@ -25,14 +25,16 @@ from streamscope.types import (
 LAG = 2
 
 
-def fake_epoch(n: int, frame: int, shape: Shape, events: Sequence[ComponentEvent] = ()) -> Epoch:
-    """Return epoch number `n` with `n` cells of one pixel each, the last one provisional."""
+def fake_epoch(
+    n: int, frame: int, shape: Shape, events: Sequence[ComponentEvent] = (), number: int | None = None
+) -> Epoch:
+    """Return an epoch, number `n` if not given, with `n` cells of one pixel each, the last one provisional."""
     columns = [(np.array([7 * k + 3], np.int32), np.ones(1, np.float32)) for k in range(n)]
     return Epoch(
-        number=n,
+        number=n if number is None else number,
         frame=frame,
         ids=np.arange(1, n + 1, dtype=np.uint32),
-        status=np.array([1] * (n - 1) + [0], np.uint8),
+        status=np.array([k < n - 1 for k in range(n)], np.uint8),
         born_at=np.zeros(n, np.int64),
         snr=np.ones(n, np.float32),
         footprints=Footprints.from_columns(shape, columns),
@@ -98,7 +100,10 @@ class FakeInfer:
 
 
 class FakeLearner:
-    """Finds one more cell every `every` frames and confirms the one before; `seen` holds the frames."""
+    """Finds one more cell every `every` frames and confirms the one before, unless frozen.
+
+    `seen` holds the frames.
+    """
 
     every = 20
 
@@ -106,19 +111,31 @@ class FakeLearner:
         self.lag_frames = 5
         self.shape = shape
         self.seen: list[int] = []
-        self.n = 0
+        self.n = self.number = 0
+        self.frozen = False
+
+    def freeze(self) -> None:
+        """Find no further cell."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """Find cells again."""
+        self.frozen = False
 
     def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
         """Return an epoch with one more cell now and then."""
         self.seen.append(result.index)
         if (result.index + 1) % self.every:
             return None
+        self.number += 1
+        if self.frozen:
+            return fake_epoch(self.n, result.index, self.shape, number=self.number)
         self.n += 1
         first = result.index + self.lag_frames
         events = [ComponentEvent("born", self.n, first, y=0.0, x=float(self.n), snr=9.0)]
         if self.n > 1:
             events.append(ComponentEvent("confirmed", self.n - 1, first))
-        return fake_epoch(self.n, result.index, self.shape, events)
+        return fake_epoch(self.n, result.index, self.shape, events, self.number)
 
 
 def ready(progress: WarmProgress) -> None:

@@ -198,7 +198,8 @@ def field_at(field: FloatArray, shape: tuple[int, int]) -> DoubleArray:
     for size, nodes in zip(shape, field.shape[:2], strict=True):
         at = np.arange(size) * (nodes - 1) / (size - 1)
         lines.append(np.maximum(1 - np.abs(at[:, None] - np.arange(nodes)), 0))
-    return np.asarray(np.einsum("yi,xj,ijc->yxc", *lines, field.astype(np.float64)), np.float64)
+    along_x = np.tensordot(lines[1], field.astype(np.float64), (1, 1))  # (x, i, c)
+    return np.asarray(np.tensordot(lines[0], along_x, (1, 1)), np.float64)
 
 
 def block_normal(
@@ -217,3 +218,37 @@ def block_normal(
             information[place] += weight[y, x] * np.array([gy * gy, gy * gx, gx * gx])
             drive[place] += weight[y, x] * np.array([gy * e, gx * e])
     return information, drive
+
+
+def blurred(image: FloatArray, taps: FloatArray) -> DoubleArray:
+    """Return an image (h, w) times symmetric taps, middle first, along both axes, mirrored at the borders."""
+    reach = len(taps) - 1
+    out = np.pad(image.astype(np.float64), reach, mode="reflect")
+    line = np.concatenate([taps[:0:-1], taps]).astype(np.float64)
+    for axis in (0, 1):
+        out = np.apply_along_axis(np.convolve, axis, out, line, "valid")
+    return np.asarray(out, np.float64)
+
+
+def halved(image: NDArray[np.generic]) -> DoubleArray:
+    """Return the means of 2 x 2 pixels (rounded up); an odd last row or column stands for two."""
+    even = np.pad(image.astype(np.float64), [(0, n % 2) for n in image.shape], mode="edge")
+    return np.asarray(even.reshape(even.shape[0] // 2, 2, -1, 2).mean((1, 3)), np.float64)
+
+
+def doubled(small: DoubleArray, shape: tuple[int, int]) -> DoubleArray:
+    """Return an image of twice the size, cut to `shape`, read linearly between the middles of pixels, edges held."""
+    lines = []
+    for size, n in zip(shape, small.shape, strict=True):
+        at = np.clip((np.arange(size) + 0.5) / 2 - 0.5, 0, n - 1)
+        lines.append(np.maximum(1 - np.abs(at[:, None] - np.arange(n)), 0))
+    return np.asarray(lines[0] @ small @ lines[1].T, np.float64)
+
+
+def repaired(image: NDArray[np.uint8], defects: LongArray) -> NDArray[np.uint8]:
+    """Return an image whose defects are replaced one by one by the median of their 3 x 3 pixels, halves up."""
+    out = image.copy()
+    for y, x in defects:
+        near = out[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+        out[y, x] = np.floor(np.median(near) + 0.5)
+    return out

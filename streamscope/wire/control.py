@@ -15,7 +15,29 @@ from streamscope.errors import WireError
 from streamscope.wire.codec import Arrays, Header, check_version, decode, encode, pack_map, unpack_map
 from streamscope.wire.schema import MAX_REQUEST_BYTES, REPLY, REQUEST, VERSION
 
-Handler: TypeAlias = Callable[[Header], tuple[Mapping[str, Any], Arrays]]
+
+class Later:
+    """The reply to a request that cannot be answered at once; whoever holds it settles it, once."""
+
+    def __init__(self) -> None:
+        self._told: Callable[[Mapping[str, Any] | WireError], None] | None = None
+        self._outcome: Mapping[str, Any] | WireError | None = None
+
+    def settle(self, outcome: Mapping[str, Any] | WireError) -> None:
+        """Answer with these keys, or refuse with this error."""
+        self._outcome = outcome
+        if self._told is not None:
+            self._told(outcome)
+
+    def when_settled(self, told: Callable[[Mapping[str, Any] | WireError], None]) -> None:
+        """Call `told` with the outcome, now or later."""
+        self._told = told
+        if self._outcome is not None:
+            told(self._outcome)
+
+
+Handler: TypeAlias = Callable[[Header], tuple[Mapping[str, Any], Arrays] | Later]
+Send: TypeAlias = Callable[[list[bytes]], None]
 _Key: TypeAlias = tuple[bytes, int | str]
 
 _REMEMBERED_REPLIES = 256
@@ -30,7 +52,8 @@ class Control:
     sid : str
         The session, named in every reply.
     verbs : mapping of str to callable
-        Each takes the request's header and returns keys and arrays of the reply, or raises WireError.
+        Each takes the request's header and returns keys and arrays of the reply, or `Later`, or raises
+        WireError.
     """
 
     def __init__(self, sid: str, verbs: Mapping[str, Handler]) -> None:
@@ -38,37 +61,63 @@ class Control:
         self._verbs = verbs
         self._replies: OrderedDict[_Key, tuple[str, list[bytes]]] = OrderedDict()
         self._bytes = 0
+        self._under_way: dict[_Key, str] = {}  # verbs of the requests whose reply comes later
         self.malformed = 0  # requests that could not be read
 
-    def answer(self, client: bytes, parts: Sequence[bytes]) -> list[bytes]:
-        """Return the frames of the reply to the request in `parts` of `client`, its routing id."""
+    def answer(self, client: bytes, parts: Sequence[bytes], send: Send | None = None) -> list[bytes]:
+        """Return the frames of the reply to the request in `parts` of `client`, its routing id.
+
+        No frames when the reply comes later: then `send` is called with them once, unless it is None.
+        """
         try:
             header, request_id, verb = _read_request(parts)
         except WireError as error:
             self.malformed += 1
             return self._refusal(None, "", str(error))
-        before = self._replies.get((client, request_id))
-        if before is not None:
-            if before[0] == verb:
-                return before[1]
+        key = (client, request_id)
+        before, reply = self._replies.get(key, (self._under_way.get(key), []))
+        if before is None:
+            return self._begin(key, header, verb, send)
+        if before != verb:
             return self._refusal(
-                request_id, verb, f"id {request_id!r} was used for {before[0]}; give each request a new id"
+                request_id, verb, f"id {request_id!r} was used for {before}; give each request a new id"
             )
-        reply = self._carry_out(header, request_id, verb)
-        self._remember((client, request_id), verb, reply)
         return reply
 
-    def _carry_out(self, header: Header, request_id: int | str, verb: str) -> list[bytes]:
+    def _begin(self, key: _Key, header: Header, verb: str, send: Send | None) -> list[bytes]:
         try:
             check_version(header.get("v"))
             if verb not in self._verbs:
                 raise WireError(f"verb {verb!r:.40} is not known; known are {', '.join(self._verbs)}")
-            values, arrays = self._verbs[verb](header)
-            return encode(
-                REPLY, self._head(request_id, verb) | {"ok": True, "reason": None, **values}, arrays
-            )
+            outcome = self._verbs[verb](header)
         except WireError as error:
-            return self._refusal(request_id, verb, str(error))
+            return self._end(key, verb, error)
+        if not isinstance(outcome, Later):
+            return self._end(key, verb, *outcome)
+        self._under_way[key] = verb
+
+        def end(values: Mapping[str, Any] | WireError) -> None:
+            reply = self._end(key, verb, values)
+            if send is not None:
+                send(reply)
+
+        outcome.when_settled(end)
+        return []
+
+    def _end(
+        self, key: _Key, verb: str, outcome: Mapping[str, Any] | WireError, arrays: Arrays | None = None
+    ) -> list[bytes]:
+        """Return the reply to a request, and remember it."""
+        try:
+            if isinstance(outcome, WireError):
+                raise outcome
+            head = self._head(key[1], verb) | {"ok": True, "reason": None, **outcome}
+            reply = encode(REPLY, head, arrays or {})
+        except WireError as error:
+            reply = self._refusal(key[1], verb, str(error))
+        self._under_way.pop(key, None)
+        self._remember(key, verb, reply)
+        return reply
 
     def _refusal(self, request_id: int | str | None, verb: str, reason: str) -> list[bytes]:
         return encode(REPLY, self._head(request_id, verb[:64]) | {"ok": False, "reason": reason[:1000]}, {})

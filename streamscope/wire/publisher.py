@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from streamscope.errors import WireError
 from streamscope.types import ComponentEvent, FloatArray, FrameResult, Health, IntArray, Tail
 from streamscope.wire.codec import Arrays, Header, pack_map
-from streamscope.wire.control import Control
+from streamscope.wire.control import Control, Handler, Later
 from streamscope.wire.endpoints import Endpoints, parse_bind
 from streamscope.wire.latest import pack_latest
 from streamscope.wire.messages import (
@@ -34,6 +34,8 @@ from streamscope.wire.schema import (
     COMPONENTS,
     EVENT_CLOSED,
     EVENT_EPOCH,
+    EVENT_FROZEN,
+    EVENT_THAWED,
     EVENTS,
     IMAGE,
     STATUS,
@@ -67,6 +69,9 @@ class Publisher:
         What hello tells of the session: plain values such as source, shape, fps, um_per_px.
     on_stop : callable, optional
         Called in the loop's thread when a client asks to stop. Without it, stop is refused.
+    on_hold : callable, optional
+        Called in the loop's thread with True when a client asks to freeze, False to thaw; returns when it is
+        done, with the key `frame`, or raises WireError. Without it, both are refused.
     clock : callable
         Monotonic time, ns; the clock of `t_capture_ns`.
 
@@ -85,6 +90,7 @@ class Publisher:
         sid: str | None = None,
         info: Mapping[str, Any] | None = None,
         on_stop: Callable[[], None] | None = None,
+        on_hold: Callable[[bool], Later] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._host, self._port = parse_bind(bind)
@@ -92,6 +98,9 @@ class Publisher:
         self._info = dict(info or {})
         pack_map(self._info)  # refused here rather than at the first hello
         self._on_stop = on_stop
+        self._on_hold = on_hold
+        self._frozen_at: int | None = None
+        self._late_replies: set[asyncio.Future[Any]] = set()  # on their way
         self._clock = clock
         self._seq: Counter[str] = Counter()
         self._table: EpochLike | None = None
@@ -99,7 +108,14 @@ class Publisher:
         self._frame: int | None = None
         self._subscriptions: Counter[bytes] = Counter()
         self._open = False
-        verbs = {"hello": self._hello, "snapshot": self._snapshot, "ping": self._ping, "stop": self._stop}
+        verbs: dict[str, Handler] = {
+            "hello": self._hello,
+            "snapshot": self._snapshot,
+            "ping": self._ping,
+            "stop": self._stop,
+            "freeze": lambda request: self._hold(True),
+            "thaw": lambda request: self._hold(False),
+        }
         self._control = Control(self.sid, verbs)
         self.dropped = 0  # messages that no socket took
 
@@ -172,6 +188,13 @@ class Publisher:
         self._send(encode_event(stamp, name, frame, self._epoch, fields))
         return stamp.t_publish_ns
 
+    def publish_held(self, frozen: bool, frame: int) -> dict[str, Any]:
+        """Send the event `frozen` or `thawed`, and return its fields; `frame` is the first for which it holds."""
+        fields = {"cells": 0 if self._table is None else len(self._table.ids)}
+        self._frozen_at = frame if frozen else None
+        self.publish_event(EVENT_FROZEN if frozen else EVENT_THAWED, frame, **fields)
+        return fields
+
     def publish_status(self, health: Health) -> int:
         """Send how the session stands; return t_publish_ns. Also takes note of who subscribed."""
         self._note_subscriptions()
@@ -212,9 +235,15 @@ class Publisher:
     async def _serve(self, frames: list[bytes]) -> None:
         client, *body = frames
         envelope = [client, b""] if body[:1] == [b""] else [client]
-        await self._sockets.router.send_multipart(
-            envelope + self._control.answer(client, body[len(envelope) - 1 :])
-        )
+
+        def send_later(reply: list[bytes]) -> None:
+            sent = asyncio.ensure_future(self._sockets.router.send_multipart(envelope + reply))
+            self._late_replies.add(sent)
+            sent.add_done_callback(self._late_replies.discard)
+
+        reply = self._control.answer(client, body[len(envelope) - 1 :], send_later)
+        if reply:
+            await self._sockets.router.send_multipart(envelope + reply)
         await asyncio.sleep(0)  # a ready socket does not yield: let nobody keep the loop busy with requests
 
     def close(self) -> None:
@@ -271,6 +300,7 @@ class Publisher:
             "epoch": self._epoch,
             "frame": self._frame,
             "shape": None if self._table is None else self._table.footprints.shape,
+            "frozen_at": self._frozen_at,
             "next_seq": {topic: self._seq[topic] for topic in TOPICS},
         }, arrays
 
@@ -282,3 +312,8 @@ class Publisher:
             raise WireError("this session cannot be stopped from outside; use Ctrl-C where it runs")
         self._on_stop()
         return {}, {}
+
+    def _hold(self, frozen: bool) -> Later:
+        if self._on_hold is None:
+            raise WireError("this session can be neither frozen nor thawed: nothing is learned in it")
+        return self._on_hold(frozen)

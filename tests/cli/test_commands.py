@@ -179,6 +179,8 @@ BAD = {
     "no frame rate": (lambda t, m: [m, "--cell-diameter", "8px", "--bind", "127.0.0.1:0"], "--fps"),
     "speed": (lambda t, m: [m, *GOOD, "--speed", "fast"], "--speed is 'fast'"),
     "loop": (lambda t, m: [m, *GOOD, "--loop", 0], "--loop is 0"),
+    "freeze when": (lambda t, m: [m, *GOOD, "--freeze-after", "late"], "give e.g. 60s or 1200"),
+    "freeze too late": (lambda t, m: [m, *GOOD, "--freeze-after", "60s"], "expected one from 50"),
     "indicator": (lambda t, m: [m, *GOOD, "--indicator", "GCaMP99"], "GCaMP99"),
     "address": (lambda t, m: [m, *GOOD, "--bind", "here"], "HOST:PORT"),
     "other machines": (lambda t, m: [m, *GOOD, "--bind", "0.0.0.0:5570"], "0.0.0.0"),

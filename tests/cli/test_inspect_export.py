@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,3 +113,14 @@ def test_export_says_what_it_wrote(session: SessionFolder, tmp_path: Path):
     assert "traces.npz: 5 components, 60 frames (live, 0." in said
     with np.load(tmp_path / "traces.npz") as data:
         assert data["C"].shape == (5, N_FRAMES)
+
+
+def test_inspect_says_when_learning_was_frozen(tmp_path: Path) -> None:
+    session = make(tmp_path, closed=True, um_per_px=2.0)
+    assert "frozen" not in run("inspect", session.folder)
+    with sqlite3.connect(session.journal) as db:
+        rows = [("frozen", 20, '{"cells": 3}'), ("thawed", 40, '{"cells": 3}')]
+        db.executemany("INSERT INTO events (kind, frame, fields) VALUES (?, ?, ?)", rows)
+    db.close()
+    shown = " ".join(run("inspect", session.folder).split())
+    assert "learning frozen from frame 20 (1.0 s), thawed from frame 40 (2.0 s)" in shown

@@ -44,7 +44,8 @@ class Stored:
         self.rects = np.array([random_field(rng, shape) for _ in range(n_frames)])
         self.b0 = rng.uniform(0, 200, shape).astype(np.float32)
         self.geometry = RingGeometry.make(shape, 4.0, 1.5, step)
-        self.W = rng.uniform(-0.1, 0.2, self.geometry.neighbours.shape).astype(np.float32)
+        inside = self.geometry.neighbours >= 0
+        self.W = (inside * rng.uniform(-0.1, 0.2, inside.shape)).astype(np.float32)
         self.rest = rng.normal(0, 20, (n_frames, self.geometry.n_bins)).astype(np.float32)
 
     def residuals(self):

@@ -61,14 +61,28 @@ def test_folded_projection_equals_projection_of_the_full_background(step):
     assert np.allclose(V.product(binned), as_dense(V) @ DA, rtol=1e-3, atol=1e-3)
 
 
-def test_apply_ring_ignores_neighbours_outside_the_field():
+@pytest.mark.parametrize("shape", [SHAPE, (9, 40), (40, 9)])  # the last two: some rings leave the field
+def test_apply_ring_is_the_product_with_its_matrix_in_full_and_on_part_of_the_blocks(shape):
     rng = np.random.default_rng(3)
-    geometry = bg.RingGeometry.make(SHAPE, 8.0, 1.75)
-    W = rng.random(geometry.neighbours.shape).astype(np.float32)
-    x = rng.random(geometry.n_bins).astype(np.float32)
-    out = np.empty_like(x)
-    bg.apply_ring(W, geometry.neighbours, x, out)
-    assert np.allclose(out, naive.ring_matrix(W, geometry.neighbours) @ x, atol=1e-4)
+    geometry = bg.RingGeometry.make(shape, 8.0, 1.75)
+    inside = geometry.neighbours >= 0
+    W = (inside * rng.random(inside.shape)).astype(np.float32)
+    x = rng.random((5, geometry.n_bins)).astype(np.float32)
+    out = np.full_like(x, np.nan)
+    bg.apply_ring(bg.by_offset(W), geometry, x, out)
+    expected = x @ naive.ring_matrix(W, geometry.neighbours).T
+    assert np.allclose(out, expected, atol=1e-4)
+    rows, blocks = np.array([3, 0, 4]), geometry.around(2, 3, 7, 8)
+    some = bg.apply_ring_locally(W, geometry, x, rows, blocks)
+    r0, c0, r1, c1 = blocks
+    assert np.allclose(some, expected.reshape(5, *geometry.grid)[rows, r0:r1, c0:c1], atol=1e-4)
+
+
+def _background_of(W, geometry, x):
+    """Return W x of one frame's blocks (P',)."""
+    out = np.empty((1, geometry.n_bins), np.float32)
+    bg.apply_ring(bg.by_offset(W), geometry, x.astype(np.float32)[None], out)
+    return out[0]
 
 
 def test_fit_equals_least_squares_and_is_the_same_in_slices():
@@ -98,9 +112,7 @@ def test_a_black_movie_keeps_the_prior():
 def test_ring_mean_of_a_flat_background_predicts_it_exactly():
     geometry = bg.RingGeometry.make(SHAPE, 8.0, 1.75)
     W = bg.ring_mean_weights(np.full(geometry.n_bins, 80, np.float32), geometry)
-    out = np.empty(geometry.n_bins, np.float32)
-    bg.apply_ring(W, geometry.neighbours, np.full(geometry.n_bins, 3, np.float32), out)
-    assert np.allclose(out, 3, atol=1e-5)
+    assert np.allclose(_background_of(W, geometry, np.full(geometry.n_bins, 3)), 3, atol=1e-5)
 
 
 def test_the_fitted_ring_recovers_a_smooth_fluctuating_background():
@@ -111,9 +123,7 @@ def test_the_fitted_ring_recovers_a_smooth_fluctuating_background():
     truth = rng.standard_normal((400, 4)) @ maps
     seen = truth + 0.05 * rng.standard_normal(truth.shape)
     W = bg.fit_ring(seen.astype(np.float32), geometry, 2e-5)
-    out = np.empty(geometry.n_bins, np.float32)
-    bg.apply_ring(W, geometry.neighbours, seen[17].astype(np.float32), out)
-    assert np.abs(out - truth[17]).mean() < 0.05
+    assert np.abs(_background_of(W, geometry, seen[17]) - truth[17]).mean() < 0.05
 
 
 def test_geometry_clamps_its_step_and_thins_large_rings():

@@ -45,7 +45,7 @@ def world(seed, cells, known=(), noise=3.0):
     `cells` and `known` are (footprint, trace); the ring predicts nothing.
     """
     model = Model(CONFIG, SHAPE)
-    model.W[:] = 0
+    model.take_ring(np.zeros_like(model.W))
     model.b0[:] = model.mean[:] = 80
     for footprint, _ in known:
         model.add(column(footprint), (0.0, 0.0), 0, 3.0, 20.0)
@@ -59,6 +59,7 @@ def world(seed, cells, known=(), noise=3.0):
             image.astype(np.float32),
             (0, *SHAPE[:1], 0, SHAPE[1]),
             t,
+            blocks,
             blocks,
             blocks,
             nothing,

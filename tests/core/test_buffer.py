@@ -19,6 +19,7 @@ def filled_buffer(n_frames, n_slots=5, n_components=2):
             100 + t,
             np.full(6, t, np.float32),
             np.full(6, -t, np.float32),
+            np.full(6, t + 0.5, np.float32),
             traces + 10,
             traces + 15,
             traces + 20,
@@ -37,9 +38,36 @@ def test_frames_are_in_order_before_and_after_wrapping(n_frames):
     assert np.array_equal(buffer.frames[slots, 0, 0] * buffer.scale, expected + 0.25)
     assert np.array_equal(buffer.blocks[slots, 0], expected)
     assert np.array_equal(buffer.rest[slots, 0], -expected)
+    assert np.array_equal(buffer.background[slots, 0], expected + 0.5)
     assert np.array_equal(buffer.rects[slots, 3], expected % 6 + 1)
     assert np.allclose(buffer.y[slots, 1], expected + 20.1)
     assert buffer.index[buffer.order(last=2)].tolist() == (100 + expected[-2:]).tolist()
+
+
+def test_the_median_of_what_was_not_always_in_view_is_that_of_the_frames_that_showed_it():
+    buffer = FrameBuffer(9, (5, 7), GRID)
+    nothing, blocks = np.zeros(0, np.float32), np.zeros(6, np.float32)
+    for t in range(9):
+        image = np.full((5, 7), 50 + t, np.float32)
+        image[:, 0] = image[4] = 200  # repeats of the edge: not seen
+        field = (0, 4, 1, 7)
+        if t in (2, 5, 6):
+            image[:], field = 10 * t, (0, 5, 0, 7)
+        buffer.push(image, field, t, blocks, blocks, blocks, *[nothing] * 4)
+    median = buffer.median(51)
+    assert np.all(median[:4, 1:] == np.median([50, 51, 20, 53, 54, 50, 60, 57, 58]))
+    assert np.all(median[4] == 50)
+    assert np.all(median[:, 0] == 50)
+    assert median.dtype == np.float32
+
+
+def test_what_never_was_in_view_has_the_median_of_the_repeated_edge():
+    buffer = FrameBuffer(3, (4, 6), GRID)
+    nothing, blocks = np.zeros(0, np.float32), np.zeros(6, np.float32)
+    for t in range(3):
+        image = np.full((4, 6), 30 + t, np.float32)
+        buffer.push(image, (0, 4, 0, 5), t, blocks, blocks, blocks, *[nothing] * 4)
+    assert np.all(buffer.median(51) == 31)
 
 
 def test_the_flat_frames_are_the_frames():

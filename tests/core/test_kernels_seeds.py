@@ -32,6 +32,13 @@ def test_pair_correlation_is_pearsons_r_of_what_is_above_the_floor(seed, low):
     )
 
 
+def test_what_has_its_mean_taken_off_is_what_numpy_gives():
+    trace = np.random.default_rng(5).normal(7, 2, 300).astype(np.float32)
+    expected = trace - trace.mean(dtype=np.float64)
+    kernels.take_mean_off(trace)
+    assert np.allclose(trace, expected, atol=1e-5)
+
+
 def test_a_constant_series_correlates_with_nothing():
     a, b = np.full(9, 3, np.float32), np.arange(9, dtype=np.float32)
     assert kernels.pair_correlation(a, b, EVERYTHING, EVERYTHING) == 0

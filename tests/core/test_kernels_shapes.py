@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamscope.core.background import apply_ring, by_offset
 from streamscope.core.kernels import shapes as kernels
 from streamscope.testing import naive
 from tests.core.kernel_inputs import Stored, few, random_footprints, seeds, shapes, steps
@@ -16,6 +17,8 @@ def test_accumulated_sums_are_those_of_background_free_frames(seed, shape, step,
     stored, masks = Stored(rng, shape, step), random_footprints(rng, shape, n)
     slots = rng.permutation(4)[: rng.integers(0, 5)]
     weight = (rng.random((len(slots), n)) * (rng.random((len(slots), n)) < 0.6)).astype(np.float32)
+    background = np.zeros_like(stored.rest)
+    apply_ring(by_offset(stored.W), stored.geometry, stored.rest, background)
     before = rng.random(len(masks.pixels)).astype(np.float32)
     sums = before.copy()
     kernels.accumulate(
@@ -24,9 +27,9 @@ def test_accumulated_sums_are_those_of_background_free_frames(seed, shape, step,
         stored.scale,
         stored.b0.reshape(-1),
         shape[1],
-        stored.W,
-        stored.geometry.neighbours,
-        stored.rest,
+        background[slots].reshape(-1, *stored.geometry.grid),
+        0,
+        0,
         stored.geometry.grid,
         step,
         slots,

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamscope.core.background import apply_ring_locally
 from streamscope.core.kernels import ring, sparse, warp
 from streamscope.testing import naive
 from tests.core.kernel_inputs import Stored, few, random_field, random_footprints, seeds, shapes, steps
@@ -104,14 +105,11 @@ def test_stored_frames_are_projected_with_b0_outside_their_field(seed, shape, st
 def test_the_residual_of_a_box_is_that_of_the_frame(seed, shape, step):
     rng = np.random.default_rng(seed)
     stored = Stored(rng, shape, step)
-    grid = stored.geometry.grid
     slots = rng.permutation(4)[: rng.integers(1, 5)]
     (top, bottom), (left, right) = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in shape)
-    (r0, r1), (c0, c1) = _blocks(top, bottom, step, grid[0]), _blocks(left, right, step, grid[1])
-    background = np.empty((len(slots), r1 - r0, c1 - c0), np.float32)
-    ring.apply_ring_locally(
-        stored.W, stored.geometry.neighbours, stored.rest, slots, r0, c0, grid[1], background
-    )
+    (top, bottom), (left, right) = (int(top), int(bottom)), (int(left), int(right))
+    blocks = stored.geometry.around(top, left, bottom, right)
+    background = apply_ring_locally(stored.W, stored.geometry, stored.rest, slots, blocks)
     out = np.full((len(slots), bottom - top, right - left), np.nan, np.float32)
     sparse.box_residual(
         stored.frames,
@@ -119,33 +117,28 @@ def test_the_residual_of_a_box_is_that_of_the_frame(seed, shape, step):
         stored.scale,
         stored.b0,
         background,
-        r0,
-        c0,
-        grid,
+        *blocks[:2],
+        stored.geometry.grid,
         step,
         slots,
-        int(top),
-        int(left),
+        top,
+        left,
         out,
     )
     whole = stored.residuals()
     assert np.allclose(out, whole[slots, top:bottom, left:right], atol=1e-2)
 
 
-def _blocks(first, last, step, n):
-    """Return the range of blocks whose centres lie around pixels first..last, as few as there can be."""
-    low, high = (min(max((p + 0.5) / step - 0.5, 0), n - 1) for p in (first, last - 1))
-    return int(low), min(int(high) + 2, n)
-
-
 @few
 @given(seeds, shapes)
-def test_the_mean_image_follows_inside_the_field_only(seed, shape):
+def test_the_mean_image_follows_inside_the_field_only_by_the_larger_of_two_rates(seed, shape):
     rng = np.random.default_rng(seed)
     field = random_field(rng, shape)
     aligned, mean = rng.uniform(0, 200, (2, *shape)).astype(np.float32)
-    expected = np.where(naive.in_field(shape, field), mean + 0.1 * (aligned - mean), mean)
-    sparse.follow_mean(aligned, *(int(v) for v in field), np.float32(0.1), mean)
+    rows, columns = (rng.uniform(0.01, 1, n).astype(np.float32) for n in shape)
+    rate = np.maximum.outer(rows, columns)
+    expected = np.where(naive.in_field(shape, field), mean + rate * (aligned - mean), mean)
+    sparse.follow_mean(aligned, *(int(v) for v in field), rows, columns, mean)
     assert np.allclose(mean, expected, atol=1e-3)
 
 

@@ -8,7 +8,7 @@ from streamscope.core.response import Response
 from streamscope.types import Kinetics
 
 
-def bursts(rng, fps, kinetics, n_cells=16, seconds=120):
+def bursts(rng, fps, kinetics, n_cells=8, seconds=120):
     """Return traces of cells that fire in bursts, as far apart as chance has it, noise 1."""
     length = round(seconds * fps)
     active = np.zeros(n_cells, bool)

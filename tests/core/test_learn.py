@@ -195,3 +195,70 @@ def test_a_component_that_was_never_confirmed_and_stays_silent_is_retired_with_a
     assert (event.id, event.reason) == (before[0], "never confirmed, silent for 120 s")
     assert epoch.ids.tolist() == before[1:]
     assert epoch.footprints.n == len(before) - 1
+
+
+# -- freezing
+
+
+def frozen_run(movie, freeze_at, thaw_at=None):
+    """Return learner and epochs of a run that is frozen after one frame and thawed after another."""
+    infer, learner = Infer(CONFIG, SHAPE), Learner(CONFIG, SHAPE)
+    aligned, epochs = np.zeros(SHAPE, np.float32), []
+    for index, image in enumerate(movie.frames):
+        epoch = learner.consume(aligned, infer(Frame(index, image, 0), aligned))
+        if epoch is not None:
+            epochs.append(epoch)
+            infer.adopt(epoch)
+        if index == freeze_at:
+            learner.freeze()
+        if index == thaw_at:
+            learner.thaw()
+    return learner, epochs
+
+
+CHANGES = {"number", "b0_64ths"}  # what may differ between the epochs of a frozen learner
+
+
+def differing(a, b):
+    mine, other = a.arrays(), b.arrays()
+    return {name for name in mine if mine[name].tobytes() != other[name].tobytes()}
+
+
+@pytest.fixture(scope="module")
+def bleaching():
+    """Return a movie whose cells begin one after the other and whose light halves."""
+    movie = Movie(500, seed=5)
+    light = np.linspace(1, 0.6, 500)[:, None, None]
+    movie.frames = (movie.frames * light).astype(np.uint8)
+    return movie
+
+
+def test_frozen_nothing_changes_but_the_static_background(bleaching):
+    _, epochs = frozen_run(bleaching, freeze_at=210)
+    held = [e for e in epochs if e.frame > 210]
+    before = [e for e in epochs if e.frame <= 210][-1]
+    assert before.n > 0
+    assert len(held) == 12
+    for epoch in held:
+        assert differing(before, epoch) <= CHANGES
+        assert epoch.events == ()
+    assert held[-1].b0.mean() < 0.9 * before.b0.mean()  # it follows the light
+
+
+def test_thawed_it_learns_on(bleaching):
+    _, epochs = frozen_run(bleaching, freeze_at=30, thaw_at=210)
+    held = [e for e in epochs if 30 < e.frame <= 210]
+    assert {e.n for e in held} == {held[0].n}
+    assert held[0].n < epochs[-1].n
+    found = [position_of(epochs[-1], a)[1] for a in bleaching.footprints]
+    assert sum(cosine > 0.9 for cosine in found) >= 3  # of the fourth there is little to see any more
+    born = [event.id for epoch in epochs for event in epoch.events if event.kind == "born"]
+    assert len(born) == len(set(born))
+
+
+def test_time_spent_frozen_does_not_count_as_silence(bleaching):
+    learner, _ = frozen_run(bleaching, freeze_at=210, thaw_at=400)
+    twin, _ = frozen_run(bleaching, freeze_at=210)
+    assert learner.model.n
+    assert twin.model.active_at.max() <= 210
+    assert learner.model.active_at.min() >= twin.model.active_at.min() + 190

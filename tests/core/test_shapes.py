@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from streamscope.config import EngineConfig
+from streamscope.core.background import apply_ring
 from streamscope.core.buffer import FrameBuffer
 from streamscope.core.model import Model, unit
 from streamscope.core.shapes import Shapes
@@ -35,7 +36,7 @@ class Scene:
     def __init__(self, truth, start, sn=3.0):
         self.truth = truth
         self.model, self.shapes = Model(CONFIG, SHAPE), Shapes(CONFIG, SHAPE)
-        self.model.W[:] = 0
+        self.model.take_ring(np.zeros_like(self.model.W))
         self.model.b0[:] = 80
         for footprint in start:
             self.model.add(column(footprint), (0.0, 0.0), 0, sn, 20.0)
@@ -53,7 +54,8 @@ class Scene:
         for t, c in enumerate(activity.astype(np.float32)):
             image = 80 + sum(v * a for v, a in zip(c, self.truth, strict=True)) + rng.normal(0, 3, SHAPE)
             field = (0, SHAPE[0], 0, SHAPE[1])
-            buffer.push(image.astype(np.float32), field, t, blocks, blocks, nothing, nothing, nothing, c)
+            still = (blocks, blocks, blocks, nothing, nothing, nothing)
+            buffer.push(image.astype(np.float32), field, t, *still, c)
         self.shapes.forget()
         self.shapes.observe(self.model, buffer, buffer.order())
         changed = self.shapes.update(self.model, np.arange(n_components))
@@ -84,6 +86,34 @@ def test_overlapping_cells_are_told_apart_by_their_activity():
     for k in range(2):
         assert cosine(scene.model.columns[k], truth[k]) > 0.97
         assert cosine(scene.model.columns[k], truth[1 - k]) < float(truth[0].ravel() @ truth[1].ravel()) + 0.1
+
+
+def test_what_is_recalled_is_what_would_have_been_observed():
+    rng = np.random.default_rng(12)
+    truth = [cell(20, 20), cell(20, 26)]
+    activity = (60 * (rng.random((N, 2)) < 0.4)).astype(np.float32)
+    observed = Scene(truth, truth)
+    W = rng.uniform(0, 0.05, observed.model.W.shape) * (observed.model.geometry.neighbours >= 0)
+    observed.model.take_ring(W.astype(np.float32))
+    recalled = Shapes(CONFIG, SHAPE)
+    for footprint in truth:
+        recalled.add(column(footprint))
+    n_bins = observed.model.geometry.n_bins
+    buffer = FrameBuffer(N, SHAPE, observed.model.geometry.grid)
+    buffer.grow(2)
+    for t, c in enumerate(activity):
+        image = rng.normal(80, 5, SHAPE).astype(np.float32)
+        rest = rng.normal(0, 5, n_bins).astype(np.float32)
+        background = np.empty((1, n_bins), np.float32)
+        apply_ring(observed.model.ring, observed.model.geometry, rest[None], background)
+        nothing = np.zeros(2, np.float32)
+        buffer.push(image, (1, SHAPE[0], 2, SHAPE[1]), t, rest, rest, background[0], *[nothing] * 3, c)
+    observed.shapes.observe(observed.model, buffer, buffer.order())
+    recalled.recall(observed.model, buffer, np.arange(2))
+    assert np.allclose(recalled.cross, observed.shapes.cross)
+    assert observed.shapes.cross[0, 0] > 0
+    for one, other in zip(recalled.sums, observed.shapes.sums, strict=True):
+        assert np.allclose(one, other, rtol=1e-3, atol=0.5)
 
 
 def test_silent_cells_are_left_as_they_are():

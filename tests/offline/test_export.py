@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from streamscope.config import EngineConfig, SessionConfig
 from streamscope.errors import StorageError
-from streamscope.offline.export import export_session
+from streamscope.offline.export import export_session, live_arrays, refit_arrays
 from streamscope.storage.journal import Journal, JournalReader
 from streamscope.storage.result import add_refit, write_session
 from streamscope.storage.session_folder import SessionFolder, create_session
@@ -129,6 +130,16 @@ def test_fields_are_exported_with_the_places_of_their_nodes(session: SessionFold
     assert live["field"].shape == (N_FRAMES, 2, 2, 2)
     assert not live["field"].any()
     np.testing.assert_array_equal(live["field_x"], [0, SHAPE[1] - 1])
+
+
+def test_shifts_are_exported_in_um_where_the_size_of_a_pixel_is_known(session: SessionFolder):
+    engine = session.engine.model_copy(update={"um_per_px": 1.65}).model_dump(mode="json")
+    known = replace(session, metadata={**session.metadata, "streamscope": {**session.ours, "engine": engine}})
+    add_refit(session, fake_refit())
+    for arrays in (live_arrays, refit_arrays):
+        assert "shifts_um" not in arrays(session, everything=False)
+        data = arrays(known, everything=False)
+        np.testing.assert_allclose(data["shifts_um"], 1.65 * data["shifts"], rtol=1e-5)
 
 
 def test_two_exports_are_the_same_bytes(session: SessionFolder, tmp_path: Path):

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from streamscope.session.lanes import Adopted, Learning, LockstepLearning, Pipeline, drive
+from streamscope.session.lanes import Adopted, Held, Learning, LockstepLearning, Pipeline, drive
 from streamscope.session.queue import BoundedQueue
 from streamscope.testing.fake_engine import FakeInfer, FakeLearner
 from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, Frame, FrameResult, Tail
@@ -38,9 +38,11 @@ class Collector:
         return [item for item in self.items if isinstance(item, kind)]
 
 
-def run(learning_class=LockstepLearning, n=N, learner=None, late_after_ns=None, clock=lambda: 0):
+def run(
+    learning_class=LockstepLearning, n=N, learner=None, late_after_ns=None, clock=lambda: 0, freeze_at=None
+):
     infer, learner = FakeInfer(None, SHAPE), learner or FakeLearner(None, SHAPE)
-    learning, out = learning_class(learner, SHAPE), Collector()
+    learning, out = learning_class(learner, SHAPE, freeze_at), Collector()
     queue = BoundedQueue(n)
     for frame in frames(n):
         queue.put(frame)
@@ -93,6 +95,79 @@ def test_an_adoption_leaves_before_the_first_frame_on_it():
         if isinstance(item, Adopted):
             assert out.items[at + 1].index == item.frame
             assert out.items[at + 1].epoch == item.epoch.number
+
+
+def cells_by_frame(out):
+    return {r.index: len(r.ids) for r in out.of(FrameResult)}
+
+
+@pytest.mark.parametrize("freeze_at", [24, 44, 45, 50])  # an epoch learned from frame 39 takes effect at 44
+def test_in_lockstep_a_planned_freeze_holds_from_exactly_its_frame(freeze_at):
+    _, _, _, out = run(freeze_at=freeze_at)
+    assert out.of(Held) == [Held(True, freeze_at)]
+    at = out.items.index(Held(True, freeze_at))
+    assert next(i for i in out.items[at:] if isinstance(i, FrameResult)).index == freeze_at
+    cells, free = cells_by_frame(out), cells_by_frame(run()[3])
+    assert all(cells[t] == free[t] for t in range(freeze_at + 1))
+    assert {cells[t] for t in range(freeze_at, N)} == {free[freeze_at]}
+    assert free[N - 1] > free[freeze_at]
+    adopted = [a for a in out.of(Adopted) if a.frame > freeze_at]  # the background still follows
+    assert [a.frame for a in adopted] == [f for f in range(44, N, 20) if f > freeze_at]
+
+
+def test_frozen_in_lockstep_two_runs_give_the_same():
+    first, second = (run(freeze_at=50)[3].items for _ in range(2))
+    assert [type(i) for i in first] == [type(i) for i in second]
+
+
+class Handed(FakeLearner):
+    """Orders while it learns from a frame."""
+
+    orders: dict[int, bool]
+    learning = None
+
+    def consume(self, aligned, result):
+        if result.index in self.orders:
+            self.learning.order(self.orders[result.index])
+        return super().consume(aligned, result)
+
+
+def test_an_order_takes_effect_a_lag_after_the_frame_in_which_it_came():
+    learner = Handed(None, SHAPE)
+    learner.orders = {30: True, 70: False}
+    learning, out, queue = LockstepLearning(learner, SHAPE), Collector(), BoundedQueue(N)
+    learner.learning = learning
+    for frame in frames():
+        queue.put(frame)
+    queue.close()
+    thread = threading.Thread(target=learning.run)
+    thread.start()
+    Pipeline(FakeInfer(None, SHAPE), queue, learning, [out], None, lambda: 0).run()
+    thread.join(10)
+    assert out.of(Held) == [Held(True, 35, asked=True), Held(False, 75, asked=True)]
+    cells = cells_by_frame(out)
+    assert [cells[t] for t in (34, 35, 83, 84)] == [1, 1, 1, 2]
+
+
+def test_paced_an_order_is_announced_after_every_epoch_that_was_learned_before_it():
+    learner = FakeLearner(None, SHAPE)
+    learning, out, queue = Learning(learner, SHAPE, freeze_at=60), Collector(), BoundedQueue(400)
+    threads = [
+        threading.Thread(target=learning.run),
+        threading.Thread(target=Pipeline(FakeInfer(None, SHAPE), queue, learning, [out], None).run),
+    ]
+    for thread in threads:
+        thread.start()
+    for frame in frames(N):
+        queue.put(frame)
+        while len(learner.seen) <= frame.index:  # the camera's pace: the learner is done before the next
+            assert threads[0].is_alive()
+    queue.close()
+    for thread in threads:
+        thread.join(10)
+    (held,) = out.of(Held)
+    assert held == Held(True, 60)  # not before, although the learner was frozen earlier
+    assert len({n for t, n in cells_by_frame(out).items() if t >= 60}) == 1
 
 
 def test_a_learner_that_is_behind_costs_it_frames_and_never_the_pipeline():

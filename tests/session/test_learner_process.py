@@ -74,6 +74,26 @@ def test_it_learns_the_same_as_a_learner_in_this_process(shared):
     assert ours.n == 2
 
 
+def test_it_freezes_and_thaws_as_a_learner_in_this_process_does(shared):
+    here, there = Learner(CONFIG, SHAPE), shared.learner(CONFIG, SHAPE)
+    infer, aligned = Infer(CONFIG, SHAPE), np.zeros(SHAPE, np.float32)
+    cells = []
+    for frame in frames():
+        for learner in (here, there):
+            if frame.index in (10, 40):
+                (learner.freeze if frame.index == 10 else learner.thaw)()
+        result = infer(frame, aligned)
+        ours, theirs = here.consume(aligned, result), there.consume(aligned, result)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            cells.append(ours.n)
+            assert ours.b0.tobytes() == theirs.b0.tobytes()
+            assert ours.n == theirs.n
+            infer.adopt(theirs)
+    assert cells[:2] == [0, 0]
+    assert len(cells) == 3
+
+
 def test_a_failure_over_there_is_told_here_with_its_traceback(shared):
     learner = shared.learner(CONFIG, SHAPE)
     aligned, result = a_frame()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamscope.config import from_toml
-from streamscope.errors import StreamScopeError, WireError
+from streamscope.errors import ConfigError, StreamScopeError, WireError
 from streamscope.offline.export import export_session
 from streamscope.session.machine import State
 from streamscope.session.observer import Observer
@@ -63,10 +63,10 @@ def no_waiting_for_subscribers(monkeypatch):
 
 @pytest.fixture
 def plan(recording, tmp_path):
-    def make(speed=None, refit=False, **given):
+    def make(speed=None, refit=False, freeze_after=None, **given):
         given = {"cell_diameter": "8px", "fps": 20.0, "out": str(tmp_path / "out"), **given}
         config = from_toml(None, {"wire.bind": "127.0.0.1:0", **given})
-        return make_plan(str(recording), config, speed, refit=refit)
+        return make_plan(str(recording), config, speed, refit=refit, freeze_after=freeze_after)
 
     return make
 
@@ -170,6 +170,89 @@ def test_two_runs_at_full_speed_give_the_same_bytes(plan, tmp_path):
         export_session(outcome.folder, tmp_path / f"{k}.npz", "live", everything=True)
         exports.append((tmp_path / f"{k}.npz").read_bytes())
     assert exports[0] == exports[1]
+
+
+def changes_after(folder, frame):
+    """Return the frames after `frame` at which anything but the static background became another."""
+    with JournalReader(folder / "journal.sqlite", SHAPE) as journal:
+        epochs = [(e, journal.epoch_arrays(e.number)) for e in journal.epochs()]
+    held = None
+    changed = []
+    for epoch, arrays in epochs:
+        table = {k: v.tobytes() for k, v in arrays.items() if k not in ("number", "b0_64ths")}
+        if held is not None and epoch.adopted_frame > frame and table != held:
+            changed.append(epoch.adopted_frame)
+        held = table
+    return changed
+
+
+def test_a_planned_freeze_is_in_the_journal_with_its_frame_and_holds_from_it(plan):
+    outcome = run_session(plan(freeze_after="5s"), None, fake_engine())
+    with JournalReader(outcome.folder / "journal.sqlite", SHAPE) as journal:
+        events = [(e.kind, e.frame, dict(e.fields)) for e in journal.events() if e.kind == "frozen"]
+        assert len([e for e in journal.epochs() if e.adopted_frame > 100]) >= 4
+    assert events == [("frozen", 100, {"cells": 4})]
+    assert changes_after(outcome.folder, 0)
+    assert changes_after(outcome.folder, 100) == []
+    assert outcome.health.message == "frozen from frame 100 on"
+
+
+def test_a_client_freezes_and_thaws_and_is_told_the_frame(plan):
+    said, heard = {}, []
+
+    def client(endpoint):
+        with Subscriber(endpoint, ("events/",), timeout_s=20) as subscriber:
+            said["freeze"] = subscriber.ask("freeze")["frame"]
+            said["again"] = subscriber.ask("freeze")["frame"]
+            said["thaw"] = subscriber.ask("thaw")["frame"]
+            heard.extend((m.name, m.frame) for m in subscriber if m.name in ("frozen", "thawed"))
+
+    def join(health):
+        if health.frame >= 40 and not clients:
+            clients.append(threading.Thread(target=client, args=(watch.endpoints.data,)))
+            clients[0].start()
+
+    clients, watch = [], Watch(join)
+    outcome = run_session(plan(speed=5.0), watch, fake_engine())
+    clients[0].join(20)
+    assert 40 <= said["freeze"] == said["again"] <= said["thaw"] < N
+    assert heard == [("frozen", said["freeze"]), ("thawed", said["thaw"])]
+    with JournalReader(outcome.folder / "journal.sqlite", SHAPE) as journal:
+        kept = [(e.kind, e.frame) for e in journal.events() if e.kind in ("frozen", "thawed")]
+    assert kept == heard
+
+
+def test_freezing_before_the_first_frame_is_refused(plan):
+    refused = []
+
+    def ask(progress):
+        with Subscriber(watch.endpoints.data, ("events/",)) as subscriber:
+            with pytest.raises(WireError, match="the session is idle, expected running") as caught:
+                subscriber.ask("freeze")
+            refused.append(caught.value)
+
+    watch = Watch()
+    run_session(plan(), watch, fake_engine(warm_up=ask))
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "frame"), [("5s", 100), ("120", 120), (" 7.55S ", 151), ("50", 50), ("199", 199)]
+)
+def test_the_moment_of_freezing_is_given_in_seconds_or_frames(plan, text, frame):
+    assert plan(freeze_after=text).freeze_at == frame
+
+
+@pytest.mark.parametrize("text", ["soon", "5 m", "s", "nans", "infs", "12.5", ""])
+def test_another_moment_of_freezing_is_refused(plan, text):
+    with pytest.raises(ConfigError, match="expected seconds or a number of frames; give"):
+        plan(freeze_after=text)
+
+
+@pytest.mark.parametrize("text", ["0", "1s", "49", "200", "60s", "-5s"])
+def test_a_moment_without_cells_or_after_the_end_is_refused(plan, text):
+    with pytest.raises(ConfigError, match=r"expected one from 50 .* to 199 \(the last one\)"):
+        plan(freeze_after=text)
 
 
 def test_a_session_goes_through_its_states_and_leaves_one_folder(plan, tmp_path):

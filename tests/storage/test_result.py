@@ -71,6 +71,23 @@ def test_long_sessions_are_written_in_parts(recorded: SessionFolder, monkeypatch
             assert_equal(result.traces(ids), journal.traces(ids))
 
 
+@pytest.mark.parametrize("um_per_px", [1.65, None])
+def test_shifts_are_there_in_um_if_the_size_of_a_pixel_is_known(
+    recorded: SessionFolder, um_per_px: float | None
+):
+    engine = recorded.engine.model_copy(update={"um_per_px": um_per_px})
+    ours = {**recorded.ours, "engine": engine.model_dump(mode="json")}
+    session = replace(recorded, metadata={**recorded.metadata, "streamscope": ours})
+    with JournalReader(session.journal) as reader:
+        write_session(session, reader, fake_refit())
+    with h5py.File(session.result) as file:
+        for group in (file["live"], file["refit"]):
+            if um_per_px is None:
+                assert "shifts_um" not in group
+            else:
+                np.testing.assert_allclose(group["shifts_um"], um_per_px * group["shifts"][()], rtol=1e-6)
+
+
 def test_some_ids_in_some_frames_can_be_read_alone(written: SessionFolder):
     with ResultReader(written.result) as reader:
         ids = reader.components().ids

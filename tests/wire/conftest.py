@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from streamscope.types import Footprints, FrameResult, Shift
+from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class Running:
     def __init__(self, **options: Any) -> None:
         self._options = options
         self.stops = 0
+        self.holds: list[tuple[bool, Later]] = []
         self._ready: Future[Publisher] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
 
@@ -93,7 +95,9 @@ class Running:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
-        publisher = Publisher("127.0.0.1:0", on_stop=self._note_stop, **self._options)
+        publisher = Publisher(
+            "127.0.0.1:0", on_stop=self._note_stop, on_hold=self._note_hold, **self._options
+        )
         publisher.bind()
         serving = asyncio.create_task(publisher.serve_control())
         self._ready.set_result(publisher)
@@ -103,6 +107,10 @@ class Running:
 
     def _note_stop(self) -> None:
         self.stops += 1
+
+    def _note_hold(self, frozen: bool) -> Later:
+        self.holds.append((frozen, Later()))
+        return self.holds[-1][1]
 
     def do(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call in the loop's thread, as the session does, and return what it returned."""

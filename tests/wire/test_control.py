@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamscope.errors import WireError
 from streamscope.wire.codec import decode
-from streamscope.wire.control import Control, decode_reply, encode_request
+from streamscope.wire.control import Control, Later, decode_reply, encode_request
 from streamscope.wire.schema import VERSION
 
 
@@ -114,6 +114,58 @@ def test_malformed_requests_get_an_error_reply_and_are_counted(parts):
     assert header["id"] is None
     assert session.control.malformed == 1
     assert session.calls == 0
+
+
+class Patient:
+    """A session that answers when it can."""
+
+    def __init__(self) -> None:
+        self.waiting = []
+        self.sent = []
+        self.control = Control("sid", {"wait": self.wait, "other": self.wait})
+
+    def wait(self, request):
+        self.waiting.append(Later())
+        return self.waiting[-1]
+
+    def ask(self, request_id, verb="wait"):
+        return self.control.answer(b"me", encode_request(request_id, verb), self.sent.append)
+
+
+def test_a_reply_may_come_later_and_a_repeated_request_waits_for_the_same_one():
+    session = Patient()
+    assert session.ask("a") == []
+    assert session.ask("a") == []
+    assert len(session.waiting) == 1
+    session.waiting[0].settle({"frame": 41})
+    (reply,) = session.sent
+    header, _ = decode_reply(reply, "a")
+    assert (header["verb"], header["frame"]) == ("wait", 41)
+    assert session.ask("a") == reply  # from memory
+    assert len(session.waiting) == len(session.sent) == 1
+
+
+def test_a_later_reply_may_be_a_refusal():
+    session = Patient()
+    session.ask(1)
+    session.waiting[0].settle(WireError("not today"))
+    with pytest.raises(WireError, match="refused 'wait': not today"):
+        decode_reply(session.sent[0], 1)
+
+
+def test_a_later_reply_that_is_known_already_is_sent_at_once():
+    known = Later()
+    known.settle({"frame": 7})
+    sent = []
+    Control("sid", {"wait": lambda request: known}).answer(b"me", encode_request(1, "wait"), sent.append)
+    assert decode_reply(sent[0], 1)[0]["frame"] == 7
+
+
+def test_the_id_of_a_request_under_way_cannot_be_used_for_another_verb():
+    session = Patient()
+    session.ask(1)
+    with pytest.raises(WireError, match="used for wait"):
+        decode_reply(session.ask(1, "other"), 1)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=4))

@@ -74,6 +74,11 @@ def snapshot_reply() -> list[bytes]:
     return control.answer(b"client", encode_request("r1", "snapshot"))
 
 
+def hold_reply() -> list[bytes]:
+    control = Control(STAMP.sid, {"freeze": lambda request: ({"frame": 1200}, {})})
+    return control.answer(b"client", encode_request("r1", "freeze"))
+
+
 def messages() -> dict[str, list[bytes]]:
     born = ComponentEvent("born", 8, 111, y=2.0, x=2.0, snr=4.25, reason="transient")
     merged = ComponentEvent("merged", 8, 200, into=3, reason="overlap 0.9, correlation 0.95")
@@ -87,11 +92,16 @@ def messages() -> dict[str, list[bytes]]:
         "component_born": encode_component(STAMP, 6, born, Table.footprints.column(1)),
         "component_merged": encode_component(STAMP, 6, merged, None),
         "event_gap": encode_event(STAMP, "gap", 41, 6, {"n": 1}),
+        "event_frozen": encode_event(STAMP, "frozen", 1200, 6, {"cells": 2}),
+        "event_thawed": encode_event(STAMP, "thawed", 2400, 6, {"cells": 2}),
         "event_drained": encode_tail(STAMP, 6, tail),
         "status": encode_status(STAMP, health),
         "image": encode_image(STAMP, 41, 6, 1_000_000_000, np.arange(6, dtype=np.uint8).reshape(2, 3)),
         "latest": [pack_latest(41, 3_000_000_000, sample_result([3, 8]))],
         "request_hello": encode_request("r1", "hello", client="golden"),
+        "request_freeze": encode_request("r1", "freeze"),
+        "request_thaw": encode_request("r1", "thaw"),
+        "reply_freeze": hold_reply(),
         "reply_snapshot": snapshot_reply(),
         "reply_refused": refused,
     }
@@ -165,6 +175,14 @@ def test_golden_events_status_and_image_are_read():
         "detection",
     )
     assert decode_message(golden("image")).image.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_golden_freezing_and_thawing_are_read():
+    for name, frame in (("frozen", 1200), ("thawed", 2400)):
+        event = decode_message(golden(f"event_{name}"))
+        assert (event.name, event.frame, event.fields) == (name, frame, {"cells": 2})
+    header, _ = decode_reply(golden("reply_freeze"), "r1")
+    assert (header["verb"], header["ok"], header["frame"]) == ("freeze", True, 1200)
 
 
 def test_golden_latest_record_is_read():

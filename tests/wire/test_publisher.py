@@ -138,6 +138,44 @@ def test_a_req_socket_is_answered_too(context, running):
         assert reply(socket, "x")[0]["frame"] is None
 
 
+@pytest.mark.parametrize("kind", [zmq.DEALER, zmq.REQ])
+def test_freeze_is_answered_when_it_has_taken_effect(context, running, kind):
+    with asked(context, running, kind) as socket:
+        socket.send_multipart(encode_request("f", "freeze"))
+        deadline = time.monotonic() + 10
+        while not running.holds:
+            assert time.monotonic() < deadline
+        if kind == zmq.DEALER:  # meanwhile others are served, and a repeated request waits too
+            socket.send_multipart(encode_request("f", "freeze"))
+            socket.send_multipart(encode_request("p", "ping"))
+            assert reply(socket, "p")
+        ((frozen, later),) = running.holds
+        assert frozen
+        running.do(later.settle, {"frame": 41})
+        assert reply(socket, "f")[0]["frame"] == 41
+        assert not socket.poll(20)
+
+
+def test_freezing_is_an_event_and_part_of_the_snapshot(context, running, table):
+    publisher = running.publisher
+    with subscribed(context, running.endpoint, EVENTS) as socket, asked(context, running) as dealer:
+        running.do(publisher.set_components, table(2, [4, 6]))
+        for number, frozen in enumerate((True, False)):
+            running.do(publisher.publish_held, frozen, 41 + number)
+            assert socket.poll(WAIT_MS)
+            event = decode_message(socket.recv_multipart())
+            assert (event.name, event.frame) == (("frozen", 41) if frozen else ("thawed", 42))
+            assert event.fields == {"cells": 2}
+            dealer.send_multipart(encode_request(number, "snapshot"))
+            assert reply(dealer, number)[0]["frozen_at"] == (41 if frozen else None)
+
+
+def test_a_publisher_that_learns_nothing_refuses_to_freeze():
+    publisher = Publisher("127.0.0.1:0")
+    with pytest.raises(WireError, match="nothing is learned"):
+        decode_reply(publisher._control.answer(b"me", encode_request(1, "freeze")), 1)
+
+
 def test_stop_is_passed_on_once(context, running):
     with asked(context, running) as socket:
         for _ in range(2):

@@ -21,7 +21,9 @@ def _blend(r0, r1, r2, r3, f, step, out):
         w3 = -c * a
         w1 = np.float32(1.0) + aa * (np.float32(1.5) * a - np.float32(2.5))
         w2 = np.float32(1.0) - w0 - w1 - w3
-        out[j] = w0 * r0[j] + w1 * r1[j] + w2 * r2[j] + w3 * r3[j]
+        out[j] = (w0 * np.float32(r0[j]) + w1 * np.float32(r1[j])) + (
+            w2 * np.float32(r2[j]) + w3 * np.float32(r3[j])
+        )
 
 
 @kernel
@@ -50,7 +52,7 @@ def warp_field(image, dy, dx, field, row, out):
         at = y * (gy - 1.0) / (h - 1.0)
         top = min(int(at), gy - 2)
         part = at - top
-        seen = 0  # columns of `row` that are done
+        seen = np.int64(0)  # columns of `row` that are done
         for n in range(gx - 1):
             y0 = dy + (1 - part) * field[top, n, 0] + part * field[top + 1, n, 0]
             y1 = dy + (1 - part) * field[top, n + 1, 0] + part * field[top + 1, n + 1, 0]
@@ -97,7 +99,7 @@ def warp_field(image, dy, dx, field, row, out):
                     )
                 else:
                     for j in range(x, end):
-                        cubic_weights(np.float32(d - i + (j - x) * step), weights)
+                        cubic_weights(d - i + (j - x) * step, weights)
                         total = np.float32(0.0)
                         for k in range(4):
                             total += weights[k] * row[min(max(j + i + k - 1, 0), w - 1)]

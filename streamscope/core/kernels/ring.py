@@ -68,42 +68,70 @@ def spread_up(low: FloatArray, step: int, out: FloatArray) -> None:
 
 
 @kernel
-def apply_ring(W: FloatArray, neighbours: IntArray, x: FloatArray, out: FloatArray) -> None:
-    """Fill `out` (P',) with W x; neighbours of -1 lie outside the field and count nothing."""
-    n = neighbours.shape[1]
-    for p in range(neighbours.shape[0]):
-        total = np.float32(0.0)
-        for j in range(n):
-            q = neighbours[p, j]
-            if q >= 0:
-                total += W[p, j] * x[q]
-        out[p] = total
+def apply_ring(by_offset: FloatArray, offsets: IntArray, width: int, x: FloatArray, out: FloatArray) -> None:
+    """Fill `out` (n, P') with W x of `x` (n, P'); `by_offset` (n_ring, P') is W, ring offset by ring offset.
+
+    Weights of neighbours outside the field must be 0: each offset is one long loop that runs over the ends of rows.
+    """
+    n_bins = x.shape[1]
+    for t in range(x.shape[0]):
+        background = out[t]
+        background[:] = 0.0
+        for j in range(offsets.shape[0]):
+            apart = offsets[j, 0] * width + offsets[j, 1]
+            first, last = max(0, -apart), min(n_bins, n_bins - apart)
+            if first >= last:
+                continue
+            here, weight, there = (
+                background[first:last],
+                by_offset[j, first:last],
+                x[t, first + apart : last + apart],
+            )
+            for p in range(here.shape[0]):
+                here[p] += weight[p] * there[p]
 
 
 @kernel
 def apply_ring_locally(
     W: FloatArray,
     neighbours: IntArray,
+    reach: int,
+    grid: tuple[int, int],
     rest: FloatArray,
     slots: LongArray,
     first_row: int,
     first_col: int,
-    width: int,
     out: FloatArray,
 ) -> None:
-    """Fill `out` (n, hb, wb) with W x of the stored blocks `rest` (N, P') on a rectangle of blocks only."""
-    n_ring = neighbours.shape[1]
-    for i in range(out.shape[0]):
+    """Fill `out` (n, hb, wb) with W x of the stored blocks `rest` (N, P') on a rectangle of blocks only.
+
+    No ring is wider than `reach` blocks. The blocks around the rectangle are gathered with time last, so that all
+    frames go through a weight at once.
+    """
+    n, hb, wb = out.shape
+    top, bottom = max(0, first_row - reach), min(grid[0], first_row + hb + reach)
+    left, right = max(0, first_col - reach), min(grid[1], first_col + wb + reach)
+    n_cols = right - left
+    near = np.empty(((bottom - top) * n_cols, n), np.float32)
+    for i in range(n):
         x = rest[slots[i]]
-        for r in range(out.shape[1]):
-            for c in range(out.shape[2]):
-                p = (first_row + r) * width + first_col + c
-                total = np.float32(0.0)
-                for j in range(n_ring):
-                    q = neighbours[p, j]
-                    if q >= 0:
-                        total += W[p, j] * x[q]
-                out[i, r, c] = total
+        for r in range(top, bottom):
+            row = x[r * grid[1] + left : r * grid[1] + right]
+            for c in range(n_cols):
+                near[(r - top) * n_cols + c, i] = row[c]
+    total = np.empty(n, np.float32)
+    for r in range(hb):
+        for c in range(wb):
+            p = (first_row + r) * grid[1] + first_col + c
+            total[:] = 0.0
+            for j in range(neighbours.shape[1]):
+                q = neighbours[p, j]
+                if q >= 0:
+                    weight, series = W[p, j], near[(q // grid[1] - top) * n_cols + q % grid[1] - left]
+                    for i in range(n):
+                        total[i] += weight * series[i]
+            for i in range(n):
+                out[i, r, c] = total[i]
 
 
 @kernel
@@ -354,13 +382,14 @@ def fit_ring_rows(
     rhs = np.empty(n_ring, np.float64)
     used = np.empty(n_ring, np.int64)
     for p in range(start, stop):
-        n = 0
+        n: int = np.int64(0)  # type: ignore[assignment]  # typed: a literal compiles its users twice
         for j in range(n_ring):
             W[p, j] = 0.0
             q = neighbours[p, j]
             if q >= 0:
                 used[n] = j
-                series[n, :] = x[q]
+                for t in range(length):
+                    series[n, t] = x[q, t]
                 n += 1
         ring_gram(series, n, x[p], gram, rhs)
         trace = 0.0

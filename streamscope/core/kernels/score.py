@@ -38,12 +38,15 @@ def update_score(residual, planes, inside, decay, rate, quantile_rate, zmax):
         if y0 <= y < y1:
             e[:x0] = 0.0
             e[x1:] = 0.0
-            e[x0:x1] = residual[y, x0:x1]
-            share *= 1 - rate
-            share[x0:x1] += rate
+            for x in range(x0, x1):
+                e[x] = residual[y, x]
         else:
             e[:] = 0.0
-            share *= 1 - rate
+        for x in range(w):
+            share[x] *= 1 - rate
+        if y0 <= y < y1:
+            for x in range(x0, x1):
+                share[x] += rate
         last, before, square = planes[0, y], planes[1, y], planes[2, y]
         filtered, median, lower = planes[3, y], planes[4, y], planes[5, y]
         for x in range(w):

@@ -94,7 +94,8 @@ def core_trace(
     cy = seed // w
     cx = seed % w
     reach = int(radius)
-    trace[:] = Z[seed]
+    for t in range(trace.shape[0]):
+        trace[t] = Z[seed, t]
     n = 1
     for y in range(max(cy - reach, 0), min(cy + reach + 1, h)):
         for x in range(max(cx - reach, 0), min(cx + reach + 1, w)):
@@ -130,6 +131,17 @@ def ring_trace(
                 n += 1
     for t in range(trace.shape[0]):
         trace[t] /= np.float32(max(n, 1))
+
+
+@kernel
+def take_mean_off(trace: FloatArray) -> None:
+    """Subtract from `trace` (T,) its mean."""
+    total = 0.0
+    for t in range(trace.shape[0]):
+        total += trace[t]
+    mean = np.float32(total / trace.shape[0])
+    for t in range(trace.shape[0]):
+        trace[t] -= mean
 
 
 @kernel
@@ -280,7 +292,7 @@ def peel(
     n = 0
     while n < seeds.shape[0]:
         best = np.float32(0.0)
-        seed = -1
+        seed: int = np.int64(-1)  # type: ignore[assignment]  # typed: a literal compiles its users twice
         for p in range(h * w):
             if score[p] > best and not closed[p]:
                 best = score[p]
@@ -292,8 +304,8 @@ def peel(
         cx = seed % w
         core_trace(Z, grid, seed, max(diameter / 2, 1.0), 0.7, traces[n])
         ring_trace(X, grid, seed, 1.2 * diameter, 1.8 * diameter, around)
-        traces[n] -= traces[n].mean()
-        around -= around.mean()
+        take_mean_off(traces[n])
+        take_mean_off(around)
         regress_box(X, grid, seed, radius, traces[n], around, shapes[n])
         top = shapes[n, radius, radius]
         size = keep_connected(shapes[n], 0.2 * top, radius, radius) if top > 0.0 else 0

@@ -94,46 +94,56 @@ def project_stored(frames, rects, scale, b0, width, indptr, pixels, weights, out
 
 
 @kernel
+def between_blocks(start, n, step, first, n_blocks):
+    """Return the blocks before and after pixels start.., counted from block `first`, and how far between they are."""
+    before, after, part = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
+    for i in range(n):
+        at = min(max((start + i + 0.5) / step - 0.5, 0.0), n_blocks - 1.0)
+        before[i] = int(at)
+        part[i] = at - before[i]
+        after[i] = min(before[i] + 1, n_blocks - 1) - first
+        before[i] -= first
+    return before, after, part
+
+
+@kernel
 def box_residual(
     frames, rects, scale, b0, background, first_row, first_col, grid, step, slots, top, left, out
 ):
     """Fill `out` (n, h, w) with y - b0 - B of a box of the stored frames `slots`; 0 outside a frame's field.
 
     `background` (n, hb, wb) is B on the blocks from (first_row, first_col) on, of a grid of `grid` blocks of
-    step x step pixels; it is read bilinearly between block centres.
+    step x step pixels; it is read bilinearly between block centres. Long loops over whole boxes: rows of a box
+    are shorter than what the compiler unrolls.
     """
     n, h, w = out.shape
-    col, part = np.empty(w, np.int64), np.empty(w, np.float32)
-    for k in range(w):
-        fx = min(max((left + k + 0.5) / step - 0.5, 0.0), grid[1] - 1.0)
-        col[k] = int(fx)
-        part[k] = fx - col[k]
-        col[k] -= first_col
-    wb = background.shape[2]
-    line, rise = np.empty(wb, np.float32), np.zeros(wb, np.float32)
+    row_of, next_row, row_part = between_blocks(top, h, step, first_row, grid[0])
+    col_of, next_col, col_part = between_blocks(left, w, step, first_col, grid[1])
+    n_rows = background.shape[1]
+    wide = np.empty((n_rows, w), np.float32)  # B of the rows of blocks, spread to the columns of the box
+    seen, spread = np.empty((h, w), np.float32), np.empty((h, w), np.float32)
+    still = b0[top : top + h, left : left + w].copy().reshape(-1)
+    flat_seen, flat_spread, flat = seen.reshape(-1), spread.reshape(-1), out.reshape(n, h * w)
     for i in range(n):
         t = slots[i]
+        for r in range(n_rows):
+            for k in range(w):
+                here = background[i, r, col_of[k]]
+                wide[r, k] = here + col_part[k] * (background[i, r, next_col[k]] - here)
         for j in range(h):
-            y = top + j
-            row = out[i, j]
-            if y < rects[t, 0] or y >= rects[t, 1]:
-                row[:] = 0.0
-                continue
-            fy = min(max((y + 0.5) / step - 0.5, 0.0), grid[0] - 1.0)
-            r = int(fy)
-            upper = background[i, r - first_row]
-            lower = background[i, min(r + 1, grid[0] - 1) - first_row]
-            wy = np.float32(fy - r)
-            for c in range(wb):
-                line[c] = upper[c] + wy * (lower[c] - upper[c])
-            for c in range(wb - 1):
-                rise[c] = line[c + 1] - line[c]
-            frame, still = frames[t, y, left : left + w], b0[y, left : left + w]
+            upper, lower, part = row_of[j], next_row[j], row_part[j]
             for k in range(w):
-                row[k] = frame[k] * scale - still[k] - (line[col[k]] + part[k] * rise[col[k]])
-            for k in range(w):
-                if left + k < rects[t, 2] or left + k >= rects[t, 3]:
-                    row[k] = 0.0
+                seen[j, k] = frames[t, top + j, left + k]
+                spread[j, k] = wide[upper, k] + part * (wide[lower, k] - wide[upper, k])
+        image = flat[i]
+        for p in range(h * w):
+            image[p] = flat_seen[p] * scale - still[p] - flat_spread[p]
+        y0, y1, x0, x1 = rects[t, 0] - top, rects[t, 1] - top, rects[t, 2] - left, rects[t, 3] - left
+        if y0 > 0 or y1 < h or x0 > 0 or x1 < w:
+            for j in range(h):
+                for k in range(w):
+                    if j < y0 or j >= y1 or k < x0 or k >= x1:
+                        out[i, j, k] = 0.0
 
 
 @kernel
@@ -163,11 +173,13 @@ def subtract_from_box(indptr, pixels, weights, which, c, slots, width, top, left
 
 
 @kernel
-def follow_mean(aligned, y0, y1, x0, x1, rate, mean):
-    """Move the running mean image by `rate` inside rows y0..y1 and columns x0..x1."""
+def follow_mean(aligned, y0, y1, x0, x1, row_rate, column_rate, mean):
+    """Move the running mean image inside rows y0..y1 and columns x0..x1, each pixel by the larger of its rates."""
     for y in range(y0, y1):
-        a, m = aligned[y, x0:x1], mean[y, x0:x1]
+        a, m, quick = aligned[y, x0:x1], mean[y, x0:x1], column_rate[x0:x1]
+        slow = row_rate[y]
         for x in range(a.shape[0]):
+            rate = slow if slow > quick[x] else quick[x]
             m[x] += rate * (a[x] - m[x])
 
 

@@ -1,0 +1,162 @@
+"""Frames that are no picture of the tissue are told from those that are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.ndimage import fourier_shift, gaussian_filter
+
+from streamscope.config import EngineConfig
+from streamscope.core.background import SparseRows
+from streamscope.core.epoch import CONFIRMED, Epoch
+from streamscope.core.infer import Infer
+from streamscope.core.motion import Motion
+from streamscope.core.quality import FrameQuality, row_jump
+from streamscope.types import FLAG_BAD_MOTION, Footprints, Frame, Kinetics
+
+CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.6)
+SHAPE = (96, 112)
+
+
+def frames(n, seed=1, sd=3.0):
+    rng = np.random.default_rng(seed)
+    fine, coarse = (gaussian_filter(rng.normal(size=SHAPE), s) for s in (2, 12))
+    image = 90 + 10 * fine / fine.std() + 20 * coarse / coarse.std()
+    for dy, dx in rng.uniform(-2, 2, (n, 2)):
+        moved = np.fft.ifft2(fourier_shift(np.fft.fft2(image), (dy, dx))).real
+        yield np.clip(np.round(moved + rng.normal(0, sd, SHAPE)), 0, 255).astype(np.uint8)
+
+
+def black(frame, rng):
+    return np.zeros_like(frame)
+
+
+def saturated(frame, rng):
+    return np.full_like(frame, 255)
+
+
+def noise(frame, rng):
+    return rng.integers(0, 255, frame.shape).astype(np.uint8)
+
+
+def dark_rows(frame, rng):
+    return np.where(np.arange(len(frame))[:, None] // 20 == 2, 0, frame).astype(np.uint8)
+
+
+def every_fourth_row_lost(frame, rng):
+    return np.where(np.arange(len(frame))[:, None] % 4 == 0, 0, frame).astype(np.uint8)
+
+
+def rows_of_noise(frame, rng):
+    out = frame.copy()
+    out[40:64] = rng.integers(0, 255, out[40:64].shape)
+    return out
+
+
+def torn(frame, rng):
+    return np.concatenate([frame[:48], frame[:48]])
+
+
+EPOCH = Epoch(
+    number=1,
+    frame=0,
+    ids=np.array([1], np.uint32),
+    status=np.array([CONFIRMED], np.uint8),
+    born_at=np.zeros(1, np.int64),
+    snr=np.ones(1, np.float32),
+    footprints=Footprints.from_columns(SHAPE, []),
+    V=SparseRows(24 * 28, np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)),
+    step=4,
+    solve=np.ones((1, 1), np.float32),
+    b0=np.full(SHAPE, 90, np.float32),
+    sn=np.full(1, 3, np.float32),
+    kinetics=Kinetics(0.6),
+)
+BROKEN = [black, saturated, noise, dark_rows, every_fourth_row_lost, rows_of_noise, torn]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_frame_is_flagged_and_those_after_it_are_not(broken):
+    rng = np.random.default_rng(2)
+    motion = Motion(CONFIG, SHAPE)
+    ok = [motion.update(broken(f, rng) if t in (30, 70, 71) else f).ok for t, f in enumerate(frames(80))]
+    assert [t for t, good in enumerate(ok) if not good] == [30, 70, 71]
+
+
+@pytest.mark.parametrize("broken", [black, saturated])
+def test_the_first_frame_with_a_picture_is_the_reference(broken):
+    rng = np.random.default_rng(3)
+    motion = Motion(CONFIG, SHAPE)
+    shifts = [motion.update(broken(f, rng) if t < 3 else f) for t, f in enumerate(frames(20))]
+    assert [s.ok for s in shifts] == [False] * 3 + [True] * 17
+    assert (shifts[3].dy, shifts[3].dx) == (0, 0)
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.6])
+def test_a_change_of_the_led_is_no_broken_frame(factor):
+    motion = Motion(CONFIG, SHAPE)
+    for t, frame in enumerate(frames(80)):
+        lit = np.clip(frame * (factor if t > 40 else 1), 0, 255).astype(np.uint8)
+        assert motion.update(lit).ok
+
+
+def test_bright_events_are_no_broken_frame():
+    motion = Motion(CONFIG, SHAPE)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    spots = sum(
+        120 * np.exp(-((y - a) ** 2 + (x - b) ** 2) / 18)
+        for a, b in ((20, 30), (60, 80), (70, 20), (40, 100))
+    )
+    for t, frame in enumerate(frames(80)):
+        assert motion.update(np.clip(frame + spots * (t > 60), 0, 255).astype(np.uint8)).ok
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_rows_that_differ_from_their_neighbours_make_a_jump(dtype):
+    image = np.tile((2 * np.arange(40, 0, -1))[:, None], (1, 30)).astype(
+        dtype
+    )  # it falls: no unsigned numbers
+    assert row_jump(image, 4) == pytest.approx(0, abs=1e-3)
+    image[20] += 10
+    assert row_jump(image, 4) == pytest.approx(20, abs=1e-3)
+
+
+def test_what_is_usual_survives_its_state():
+    quality = FrameQuality()
+    for k in range(20):
+        quality.remember(0.9 + 0.001 * k, 1.0)
+    again = FrameQuality.from_state(quality.state())
+    for agreement, jump in ((0.9, 1.0), (0.2, 1.0), (0.9, 30.0), (np.nan, 1.0)):
+        said = [q.credible(agreement, jump, lambda: 0.0) for q in (quality, again)]
+        assert said == [agreement == 0.9 and jump == 1.0] * 2
+    assert not quality.credible(0.5, 1.0, lambda: 0.5)  # half the agreement, and strange all over
+    assert quality.credible(0.5, 1.0, lambda: 0.1)
+
+
+def test_the_filled_edges_of_a_recording_that_was_registered_before_are_no_broken_frames():
+    rng = np.random.default_rng(5)
+    motion = Motion(CONFIG, SHAPE)
+    for frame in frames(60):
+        frame[: rng.integers(0, 8)] = 0
+        assert motion.update(frame).ok
+
+
+def test_a_broken_frame_says_nothing_of_the_cells():
+    """Its trace is what was measured; the denoised trace decays through it and there is no event."""
+    pixels = (np.arange(40, 45)[:, None] * SHAPE[1] + np.arange(50, 55)).ravel().astype(np.int32)
+    footprints = Footprints.from_columns(SHAPE, [(pixels, np.full(25, 0.2, np.float32))])
+    b0 = np.mean(list(frames(40)), 0).astype(np.float32)
+    epoch = replace(EPOCH, footprints=footprints, b0=b0)
+    infer, aligned = Infer(CONFIG, SHAPE), np.zeros(SHAPE, np.float32)
+    results = []
+    for t, frame in enumerate(frames(60)):
+        if t == 20:
+            infer.adopt(epoch)
+        results.append(infer(Frame(t, np.where(t == 40, 255, frame).astype(np.uint8), 0), aligned))
+    assert [bool(r.flags & FLAG_BAD_MOTION) for r in results] == [t == 40 for t in range(60)]
+    bad, after = results[40], results[41:]
+    assert abs(bad.y[0]) > 100
+    assert bad.c[0] <= results[39].c[0]
+    assert bad.s[0] == 0
+    assert max(r.c[0] for r in after) < 5
+    assert max(r.s_lag[0] for r in results[40:]) < 5
