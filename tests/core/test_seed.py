@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from streamscope.config import EngineConfig
 from streamscope.core.epoch import CONFIRMED, PROVISIONAL
@@ -25,20 +26,25 @@ def spot(y, x):
 
 def still(moved=(0, 0), seed=0):
     rng = np.random.default_rng(seed)
-    return np.roll(90 + 8 * rng.normal(size=SHAPE), moved, (0, 1))
+    return np.roll(90 + 16 * ndimage.gaussian_filter(rng.normal(size=SHAPE), 0.7), moved, (0, 1))
 
 
 def movie(n_frames=200, moved=(0, 0), seed=0, extra=()):
-    """Yield today's frames: yesterday's field moved, one of its cells silent, `extra` cells that are new."""
+    """Yield today's frames: yesterday's field moved, one of its cells silent, `extra` cells that are new.
+
+    The field shakes: frames of one that does not are interpolated until the template is good, and so have less noise.
+    """
     rng = np.random.default_rng(5)
     places = [(y + moved[0], x + moved[1]) for y, x in CELLS] + list(extra)
     phases = rng.integers(0, 40, len(places))
     for t in range(n_frames):
-        image = still(moved, seed) + rng.normal(0, 3, SHAPE)
+        image = still(moved, seed)
         for k, (y, x) in enumerate(places):
             if k != SILENT:
                 image += 60 * np.exp(-((t + phases[k]) % 40) / 10) * spot(y, x)
-        yield Frame(t, np.clip(image, 0, 255).astype(np.uint8), 0)
+        shake = rng.uniform(-1, 1, 2) if t else (0, 0)
+        image = ndimage.shift(image, shake, order=3, mode="nearest") + rng.normal(0, 3, SHAPE)
+        yield Frame(t, np.clip(np.rint(image), 0, 255).astype(np.uint8), 0)
 
 
 def yesterday(seed=0):
