@@ -170,3 +170,17 @@ def test_a_seed_without_cells_in_view_leaves_an_ordinary_session():
     _, epochs = run(movie(60), empty)
     assert epochs[0].seeding.placed
     assert epochs[0].seeding.ids == ()
+
+
+def test_frozen_before_it_is_placed_a_seed_is_placed_after_thawing():
+    thaw_at = 20 * 12  # s; the first frames are not remembered any more
+    infer, learner = Infer(CONFIG, SHAPE), Learner(CONFIG, SHAPE, yesterday())
+    aligned, told = np.zeros(SHAPE, np.float32), []
+    learner.freeze()
+    for frame in movie(thaw_at + 60):
+        if frame.index == thaw_at:
+            learner.thaw()
+        epoch = learner.consume(aligned, infer(frame, aligned))
+        if epoch is not None and epoch.seeding is not None:
+            told.append((epoch.frame >= thaw_at, epoch.seeding.placed, tuple(epoch.ids)))
+    assert told == [(True, True, tuple(IDS))]
