@@ -13,7 +13,7 @@ from rich.text import Text
 
 from streamscope.storage.live import EventRecord
 from streamscope.storage.session_folder import SessionFolder, open_session
-from streamscope.storage.summary import FrameCounts, MotionSummary, SessionSummary, summarise
+from streamscope.storage.summary import FrameCounts, MotionSummary, SeedSummary, SessionSummary, summarise
 from streamscope.types import Kinetics
 
 _MOST_EVENTS = 6
@@ -58,6 +58,8 @@ def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str
     yield "cells, live", _counts(summary.cells) + f"; {summary.epochs} epochs"
     yield from _learning(summary, folder.engine.fps)
     yield "cells, refit", _refit(summary)
+    if summary.seeding is not None:
+        yield "seed", _seed(summary.seeding)
     if summary.refit is not None and summary.refit.kinetics is not None:
         yield "kinetics", _kinetics(summary.refit.kinetics)
     yield from _events(summary)
@@ -108,6 +110,12 @@ def _refit(summary: SessionSummary) -> str:
     reasons = "; ".join(f"{count} x {reason}" for reason, count in summary.refit.reasons.items())
     counts = f"{summary.refit.accepted} accepted, {summary.refit.rejected} rejected"
     return f"{counts} ({reasons})" if reasons else counts
+
+
+def _seed(seeding: SeedSummary) -> str:
+    if not seeding.placed:
+        return seeding.text
+    return f"{seeding.text}; {seeding.seen} of them seen active"
 
 
 def _kinetics(kinetics: Kinetics) -> str:

@@ -49,6 +49,7 @@ class Progress(Observer):
         self._compiling_since_s: float | None = None
         self._line_s = clock()
         self._said_compiling = False
+        self._message = ""  # of the session, as it was said last
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -82,7 +83,10 @@ class Progress(Observer):
         self._say(f"session  {folder}")
 
     def health(self, health: Health) -> None:
-        """Show how the session stands."""
+        """Show how the session stands, and say what it has to say."""
+        if health.message != self._message:
+            self._message = health.message
+            self._say(f"note     {health.message}")
         if health.state in (State.RUNNING.value, State.DRAINING.value):
             self._draw(_picture(health))
             if not self._console.is_terminal and self._clock() - self._line_s >= LINE_EVERY_S:

@@ -56,6 +56,13 @@ def replay(
             show_default=False,
         ),
     ] = None,
+    seed: Annotated[
+        Path | None,
+        typer.Option(
+            help="Session folder, session.h5 or exported .npz whose cells to begin with, names kept.",
+            show_default=False,
+        ),
+    ] = None,
     refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")] = True,
 ) -> None:
     """Play a recording as if it were the camera: live traces on the wire, then a refitted session file.
@@ -73,7 +80,7 @@ def replay(
         "subject": subject,
         "wire.bind": bind,
     }
-    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after))
+    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed))
 
 
 def plan_of(
@@ -84,6 +91,7 @@ def plan_of(
     loop: int = 1,
     refit: bool = True,
     freeze_after: str | None = None,
+    seed: Path | None = None,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError."""
     from streamscope.config import from_toml
@@ -92,7 +100,9 @@ def plan_of(
     def tell(text: str) -> None:
         typer.echo(text, err=True)
 
-    return make_plan(source, from_toml(config, given), parse_speed(speed), loop, refit, tell, freeze_after)
+    return make_plan(
+        source, from_toml(config, given), parse_speed(speed), loop, refit, tell, freeze_after, seed
+    )
 
 
 def run_plan(plan: SessionPlan) -> Outcome:

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.background import SparseRows
-from streamscope.types import ByteArray, ComponentEvent, FloatArray, Footprints, IdArray, Kinetics, LongArray
+from streamscope.types import (
+    ByteArray,
+    ComponentEvent,
+    FloatArray,
+    Footprints,
+    IdArray,
+    Kinetics,
+    LongArray,
+    SeedReport,
+)
 
 PROVISIONAL, CONFIRMED = 0, 1
 
@@ -34,6 +43,7 @@ class Epoch:
     sn: FloatArray  # (K,) noise of the signed traces, ADU; frozen for each id
     kinetics: Kinetics  # of the indicator, given or fitted
     events: tuple[ComponentEvent, ...] = ()
+    seeding: SeedReport | None = None  # in the epoch in which it was decided
 
     @property
     def n(self) -> int:
@@ -63,7 +73,7 @@ class Epoch:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> Epoch:
-        """Return the epoch that `arrays` was called on, without its events."""
+        """Return the epoch that `arrays` was called on, without its events and seeding."""
         number, frame, step, n_bins = (int(v) for v in arrays["number"])
         height, width = (int(v) for v in arrays["shape"])
         return cls(

@@ -69,7 +69,7 @@ class Model:
         self.sn: FloatArray = np.zeros(0, np.float32)  # ADU, frozen at birth
         self.active_at: LongArray = np.zeros(0, np.int64)  # last frame known to be active
         self.peak: FloatArray = np.zeros(0, np.float32)  # largest filtered trace so far, sn units
-        self._next_id = 1
+        self.next_id = 1
         self.number = 0
         self.rebuild()
 
@@ -83,12 +83,20 @@ class Model:
         self.W = W
         self.ring = by_offset(W)
 
-    def add(self, column: Column, centre: tuple[float, float], frame: int, sn: float, peak: float) -> int:
-        """Add a provisional component with a unit-norm footprint; return its position."""
+    def add(
+        self,
+        column: Column,
+        centre: tuple[float, float],
+        frame: int,
+        sn: float,
+        peak: float,
+        id_: int | None = None,
+    ) -> int:
+        """Add a provisional component with a unit-norm footprint, by default with a new id; return its position."""
         self.columns.append(column)
         self.centres = np.vstack([self.centres, centre])
-        self.ids.append(self._next_id)
-        self._next_id += 1
+        self.ids.append(self.next_id if id_ is None else id_)
+        self.next_id = max(self.next_id, self.ids[-1] + 1)
         self.status.append(PROVISIONAL)
         self.born_at.append(frame)
         self.level = np.append(self.level, 0.0)

@@ -51,6 +51,16 @@ class Shapes:
         self.cross = np.pad(self.cross, ((0, 1), (0, 1)))
         self.refined = np.append(self.refined, 0.0)
 
+    def trust(self, k: int, column: Column, energy: float) -> None:
+        """Count a footprint that is known from before as if it had been seen with this energy, ADU^2."""
+        self._scratch[column[0]] = np.arange(len(column[0]))
+        at = self._scratch[self.masks[k]]
+        self._scratch[column[0]] = -1
+        known = np.where(at >= 0, column[1][np.maximum(at, 0)], 0)
+        self.sums[k] += np.asarray(energy * known, np.float32)
+        self.cross[k, k] += energy
+        self.refined[k] += energy
+
     def keep(self, positions: LongArray) -> None:
         """Keep only some components, in this order."""
         self.masks = [self.masks[k] for k in positions]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from streamscope.config import EngineConfig
 from streamscope.session.lanes import Infers, Learns
 
+if TYPE_CHECKING:
+    from streamscope.core.seed import Seed
+
 Shape: TypeAlias = tuple[int, int]
 WarmProgress: TypeAlias = Callable[[str, int, int], None]
+
+
+class MakesLearner(Protocol):
+    """Makes what learns; a seed is given only where there is one."""
+
+    def __call__(self, config: EngineConfig, shape: Shape, seed: Seed | None = None) -> Learns:
+        """Return a learner for frames of `shape`, with the components of `seed` to begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +28,7 @@ class Engine:
     """How to infer, how to learn, how to get ready for both, and how to let go of what they hold."""
 
     infer: Callable[[EngineConfig, Shape], Infers]
-    learner: Callable[[EngineConfig, Shape], Learns]
+    learner: MakesLearner
     warm_up: Callable[[WarmProgress], None]
     close: Callable[[], None]
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.epoch import Epoch
+from streamscope.core.seed import Seed
 from streamscope.errors import StageError, StreamScopeError
 from streamscope.session.threads import NICENESS
 from streamscope.types import FloatArray, FrameResult, Shift
@@ -63,10 +64,10 @@ class LearnerProcess:
         meanwhile()
         self._answer(progress)
 
-    def learner(self, config: EngineConfig, shape: Shape) -> RemoteLearner:
-        """Return a learner that lives in the other process."""
+    def learner(self, config: EngineConfig, shape: Shape, seed: Seed | None = None) -> RemoteLearner:
+        """Return a learner that lives in the other process, with or without cells to begin with."""
         self._start()
-        learner = RemoteLearner(self, config, shape)
+        learner = RemoteLearner(self, config, shape, seed)
         self._learners.append(learner)
         return learner
 
@@ -151,10 +152,12 @@ def _gone(process: subprocess.Popen[bytes]) -> StageError:
 class RemoteLearner:
     """A learner in another process. Aligned frames lie in memory that both processes see."""
 
-    def __init__(self, process: LearnerProcess, config: EngineConfig, shape: Shape) -> None:
+    def __init__(
+        self, process: LearnerProcess, config: EngineConfig, shape: Shape, seed: Seed | None = None
+    ) -> None:
         self._process = process
         self._memory: SharedMemory | None = None
-        self.lag_frames: int = process.ask("new", config, shape)
+        self.lag_frames: int = process.ask("new", config, shape, seed)
 
     def room(self, n_frames: int, shape: Shape) -> FloatArray:
         """Return memory for aligned frames, (n_frames, H, W) float32; called once."""
@@ -215,10 +218,10 @@ class _Server:
 
         warm_up_learner(lambda *progress: _write(self._answers, ("told", *progress)))
 
-    def new(self, config: EngineConfig, shape: Shape) -> int:
+    def new(self, config: EngineConfig, shape: Shape, seed: Seed | None) -> int:
         from streamscope.core.learn import Learner
 
-        self._learner = Learner(config, shape)
+        self._learner = Learner(config, shape, seed)
         gc.collect()
         gc.freeze()
         return int(self._learner.lag_frames)

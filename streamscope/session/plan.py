@@ -15,6 +15,7 @@ from streamscope.storage.session_folder import safe_name
 from streamscope.types import Movie
 
 if TYPE_CHECKING:
+    from streamscope.core.seed import Seed
     from streamscope.offline.diameter import DiameterEstimate
 
 LEAST_FRAMES = 2  # one frame has no motion, no noise and no activity
@@ -33,6 +34,7 @@ class SessionPlan:
     refit: bool = True
     diameter: DiameterEstimate | None = None  # if the user did not know it
     freeze_at: int | None = None  # frame from which nothing but the static background changes
+    seed: Seed | None = None  # cells to begin with
 
     @property
     def n_frames(self) -> int:
@@ -53,6 +55,7 @@ def make_plan(
     refit: bool = True,
     tell: Callable[[str], None] | None = None,
     freeze_after: str | None = None,
+    seed: Path | None = None,
 ) -> SessionPlan:
     """Return the plan of a replay, or say what is wrong with what was asked. Writes nothing.
 
@@ -72,11 +75,13 @@ def make_plan(
         Called with what is about to be done, if it takes seconds: measuring the cell diameter.
     freeze_after : str, optional
         When to freeze, as the user says it: 60s, or a number of frames.
+    seed : Path, optional
+        Session folder, session.h5 or exported .npz whose components the session begins with.
 
     Raises
     ------
     ConfigError
-        If a setting is impossible for this recording, or the cell diameter is to be measured and cannot be.
+        If a setting or seed is impossible for this recording, or the cell diameter cannot be measured.
     SourceError
         If the recording cannot be used.
     StorageError
@@ -100,10 +105,17 @@ def make_plan(
             resolved = config.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
         engine = engine_config(resolved, info.shape, info.fps, info.um_per_px)
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, info.n_frames * loop)
+        cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
     except BaseException:
         movie.close()
         raise
-    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, freeze_at)
+    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, freeze_at, cells)
+
+
+def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:
+    from streamscope.session.seeding import read_seed  # opens HDF5, and is seldom needed
+
+    return read_seed(path, shape, um_per_px)
 
 
 def _measured(movie: Movie, fps: float, tell: Callable[[str], None] | None) -> DiameterEstimate:

@@ -16,6 +16,7 @@ from streamscope.wire.schema import (
     EVENT_FROZEN,
     EVENT_GAP,
     EVENT_OVERLOAD,
+    EVENT_SEED,
     EVENT_THAWED,
 )
 
@@ -65,6 +66,7 @@ class Publishing:
                 self._meter.published(item, t_publish_ns)
                 self._records.put(Published(item, t_publish_ns))
             case Adopted():
+                self._tell_of_seeding(item)
                 self._publisher.publish_epoch(item.epoch, item.epoch.events, item.frame)
                 self._meter.adopted(item.epoch.status)
                 self._records.put(item)
@@ -73,6 +75,13 @@ class Publishing:
             case Tail():
                 self._publisher.publish_tail(item)
                 self._records.put(item)
+
+    def _tell_of_seeding(self, adopted: Adopted) -> None:
+        """Say what became of the cells that were to be there from the start."""
+        report = adopted.epoch.seeding
+        if report is not None:
+            self._event(EVENT_SEED, adopted.frame, **report.fields())
+            self._meter.message = report.text()
 
     def _hold(self, held: Held) -> None:
         if self._freezing.took_effect(held):

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamscope.storage.journal_reader import JournalReader
-from streamscope.storage.live import LIVE_STATUS, EventRecord, LiveFrames, LiveRecord
+from streamscope.storage.live import (
+    LIVE_STATUS,
+    SEED_EVENT,
+    EventRecord,
+    LiveComponents,
+    LiveFrames,
+    LiveRecord,
+    seed_record,
+    seeded_among,
+)
 from streamscope.storage.result_reader import ResultReader
 from streamscope.storage.session_folder import SessionFolder
 from streamscope.storage.session_record import open_live
@@ -59,6 +68,15 @@ class RefitSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedSummary:
+    """What became of the components of an earlier session."""
+
+    placed: bool
+    text: str  # one sentence
+    seen: int  # how many of them were confirmed today
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSummary:
     """One session in numbers; None where nothing is known."""
 
@@ -70,6 +88,7 @@ class SessionSummary:
     cells: Mapping[str, int]  # by status
     epochs: int
     refit: RefitSummary | None
+    seeding: SeedSummary | None
     events: tuple[EventRecord, ...]
     changes: Mapping[str, int]  # component events by kind
     files: Mapping[str, int]  # name: bytes
@@ -85,7 +104,8 @@ def summarise(session: SessionFolder) -> SessionSummary:
     """
     with open_live(session) as live:
         frames = live.frames()
-        status = Counter(live.components().status)
+        components, events = live.components(), live.events()
+        status = Counter(components.status)
         return SessionSummary(
             ended=_ended(session, live),
             built=session.result.is_file(),
@@ -95,7 +115,8 @@ def summarise(session: SessionFolder) -> SessionSummary:
             cells={name: status[name] for name in LIVE_STATUS},
             epochs=len(live.epochs()),
             refit=_refit(live),
-            events=live.events(),
+            seeding=_seeding(components, events),
+            events=tuple(event for event in events if event.kind != SEED_EVENT),
             changes=Counter(event.kind for event in live.component_events()),
             files=_files(session),
         )
@@ -162,6 +183,14 @@ def _refit(live: LiveRecord) -> RefitSummary | None:
     # Reasons quote each component's own numbers; the kind of reason is what is left without them.
     kinds = Counter(re.sub(r"-?\d+(\.\d+)?", "N", reason) for reason in rejected)
     return RefitSummary(len(status) - len(rejected), len(rejected), kinds, live.refit_kinetics())
+
+
+def _seeding(components: LiveComponents, events: tuple[EventRecord, ...]) -> SeedSummary | None:
+    record = seed_record(events)
+    if record is None:
+        return None
+    seen = seeded_among(components.ids, events) & components.has_status("confirmed")
+    return SeedSummary(bool(record["placed"]), str(record["text"]), int(seen.sum()))
 
 
 def _files(session: SessionFolder) -> dict[str, int]:

@@ -159,4 +159,4 @@ def fake_engine(
     warm_up: Callable[[WarmProgress], None] = ready,
 ) -> Engine:
     """Return an engine of these parts."""
-    return Engine(infer, learner, warm_up, lambda: None)
+    return Engine(infer, lambda config, shape, seed=None: learner(config, shape), warm_up, lambda: None)

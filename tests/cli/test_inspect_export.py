@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -20,7 +21,7 @@ from streamscope.storage.journal import Journal, JournalReader
 from streamscope.storage.result import add_refit, write_session
 from streamscope.storage.session_folder import SessionFolder, create_session
 from streamscope.testing.fake_session import N_FRAMES, SHAPE, FakeSession, fake_refit
-from streamscope.types import Kinetics, MovieInfo
+from streamscope.types import Kinetics, MovieInfo, SeedReport
 
 app = typer.Typer()
 app.command()(inspect)
@@ -124,3 +125,15 @@ def test_inspect_says_when_learning_was_frozen(tmp_path: Path) -> None:
     db.close()
     shown = " ".join(run("inspect", session.folder).split())
     assert "learning frozen from frame 20 (1.0 s), thawed from frame 40 (2.0 s)" in shown
+
+
+def test_inspect_says_what_became_of_a_seed(tmp_path: Path) -> None:
+    session = make(tmp_path, closed=True, um_per_px=2.0)
+    report = SeedReport(True, "m1/day1", 0.97, 0.5, 5, 5.0, -3.0, 1.5, (1, 4))
+    with sqlite3.connect(session.journal) as db:
+        row = ("seed", 24, json.dumps(report.fields()))
+        db.execute("INSERT INTO events (kind, frame, fields) VALUES (?, ?, ?)", row)
+    db.close()
+    shown = " ".join(run("inspect", session.folder).split())
+    assert "2 cells from m1/day1, moved by (+5.0, -3.0) px, turned by +1.5 degrees, agreement 0.97" in shown
+    assert "; 1 of them seen active" in shown
