@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config, frame_rate
 from streamscope.errors import ConfigError, StorageError
 from streamscope.session.registry import open_movie
+from streamscope.session.rois import read_rois
 from streamscope.storage.session_folder import safe_name
-from streamscope.types import Movie
+from streamscope.types import Footprints, Movie
 
 if TYPE_CHECKING:
     from streamscope.offline.diameter import DiameterEstimate
@@ -33,6 +34,7 @@ class SessionPlan:
     refit: bool = True
     diameter: DiameterEstimate | None = None  # if the user did not know it
     freeze_at: int | None = None  # frame from which nothing but the static background changes
+    rois: Footprints | None = None  # regions that are given: nothing is learned
 
     @property
     def n_frames(self) -> int:
@@ -99,11 +101,12 @@ def make_plan(
             diameter = _measured(movie, frame_rate(config, info.fps), tell)
             resolved = config.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
         engine = engine_config(resolved, info.shape, info.fps, info.um_per_px)
+        rois = None if config.rois is None else read_rois(config.rois, info.shape)
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, info.n_frames * loop)
     except BaseException:
         movie.close()
         raise
-    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, freeze_at)
+    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, freeze_at, rois=rois)
 
 
 def _measured(movie: Movie, fps: float, tell: Callable[[str], None] | None) -> DiameterEstimate:
