@@ -2,7 +2,8 @@
 
 A region's trace is the projection of the registered frame on its uniform, unit-norm footprint, less that of the
 static background b0. There is no ring: what is around a region is not taken out of it, and what is in it is not
-taken for background. b0 follows the mode of each region's trace, so that traces lie around zero.
+taken for background. b0 follows the mode of each region's trace and its
+trend, so that traces lie around zero.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from streamscope.types import (
     Kinetics,
 )
 
+_LONG_S = 60.0  # of the traces whose trend b0 follows
 _WINDOW_S = 20.0  # of the traces whose mode b0 follows, and memory of the mean image
+_FIRST_S, _EVERY_S = 0.25, 2.0  # b0 follows after the first, twice as much each time, then regularly
 _NOISE_S = 5.0  # of frames that the noise scale is taken from, once
 _LEAST_SN = 0.05  # ADU; a region that never changes has no noise
 _LEAST_MODE = 20  # frames; fewer have a median, but no mode
@@ -52,9 +55,9 @@ class FixedRois:
         self._config = config
         self._rois = rois
         self._system = overlaps_of(rois)
-        self._block = config.frames(config.detect.block_s)
-        self.lag_frames = self._block
-        self._window = TraceWindow(config.frames(_WINDOW_S))
+        self.lag_frames = config.frames(_FIRST_S)
+        self._next = self.lag_frames  # update of b0, frames from the start
+        self._window = TraceWindow(config.frames(_LONG_S))
         self._window.grow(rois.n)
         self._silence = np.zeros(rois.n, np.float32)
         self._mean = image.astype(np.float32)
@@ -62,7 +65,7 @@ class FixedRois:
         self._rows_seen, self._columns_seen = (np.zeros(n, np.int64) for n in image.shape)
         self._sn = np.full(rois.n, max(image_noise(image), _LEAST_SN), np.float32)
         self._measured = self._frozen = False  # the noise; by request
-        self._in_block = self._number = 0
+        self._n = self._number = 0
         self.first = self._epoch(0, tuple(self._begin()))
 
     def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
@@ -78,14 +81,14 @@ class FixedRois:
         Returns
         -------
         Epoch or None
-            At the end of a block, the same regions on the static background of now.
+            Now and then, often at first, the same regions on the static background of now.
         """
         if result.shift.ok:
             self._observe(aligned, field_of(self._rois.shape, result.shift))
-        self._in_block += 1
-        if self._in_block < self._block or not self._window.n:
+        self._n += 1
+        if self._n < self._next or not self._window.n:
             return None
-        self._in_block = 0
+        self._next = min(2 * self._n, self._n + self._config.frames(_EVERY_S))
         self._follow()
         return self._epoch(result.index, tuple(self._measure(result.index)))
 
@@ -101,7 +104,7 @@ class FixedRois:
         y0, y1, x0, x1 = field
         self._rows_seen[y0:y1] += 1
         self._columns_seen[x0:x1] += 1
-        memory = self._window.y.shape[0]
+        memory = self._config.frames(_WINDOW_S)
         of_rows, of_columns = (
             (1 / np.clip(seen, 1, memory)).astype(np.float32)
             for seen in (self._rows_seen, self._columns_seen)
@@ -110,10 +113,9 @@ class FixedRois:
         self._window.push(self._project(aligned), self._silence)
 
     def _follow(self) -> None:
-        """Let b0 be the mean image, put right within each region so that the trace's mode is zero."""
+        """Let b0 be the mean image, put right within each region so that its trace now lies around zero."""
         window = self._window
-        enough = window.n >= _LEAST_MODE
-        level = window.baselines() if enough else np.median(window.y[: window.n], 0)
+        level = level_now(window.y[window.newest(window.n)], self._config.frames(_WINDOW_S))
         missing = sp.linalg.spsolve(self._system, np.asarray(level - self._project(self._mean), np.float64))
         b0 = self._mean.copy()
         for k, value in enumerate(np.atleast_1d(missing)):
@@ -174,6 +176,25 @@ class FixedRois:
             kinetics=Kinetics(self._config.decay_s),
             events=events,
         )
+
+
+def level_now(traces: FloatArray, recent: int) -> FloatArray:
+    """Return where traces (n, K) lie at their end, apart from activity, (K,): their mode along their trend.
+
+    The mode is that of the last `recent` frames, the trend that of all, from twice as many on. Without a trend the
+    level of a trace that bleaches would be that of half a window ago; a trend of few frames would be that of the
+    background's slow waves.
+    """
+    n = len(traces)
+    if n < _LEAST_MODE:
+        return np.asarray(np.median(traces, 0), np.float32)
+    half = n // 2
+    slope = np.median(traces[half : 2 * half] - traces[:half], 0) / half if n >= 2 * recent else 0.0
+    flat = traces - np.arange(1 - n, 1, dtype=np.float32)[:, None] * slope
+    settled = TraceWindow(min(n, recent))
+    settled.grow(traces.shape[1])
+    settled.restart(np.asarray(flat[-recent:], np.float32))
+    return settled.baselines()
 
 
 def overlaps_of(rois: Footprints) -> sp.csc_matrix:
