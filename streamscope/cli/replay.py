@@ -63,6 +63,15 @@ def replay(
             show_default=False,
         ),
     ] = None,
+    rois: Annotated[
+        str | None,
+        typer.Option(
+            help="Read out these regions from frame 0 and learn nothing: square tiles, or a label image or "
+            "boolean masks (.npy, .npz, .tif, .png).",
+            metavar="grid:24px|FILE",
+            show_default=False,
+        ),
+    ] = None,
     refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")] = True,
 ) -> None:
     """Play a recording as if it were the camera: live traces on the wire, then a refitted session file.
@@ -78,6 +87,7 @@ def replay(
         "indicator": indicator,
         "out": None if out is None else str(out),
         "subject": subject,
+        "rois": rois,
         "wire.bind": bind,
     }
     run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed))

@@ -34,7 +34,7 @@ _SILENT_SN = 4.0  # peaks of a block below this may be noise
 _CONFIRM_BORDER = 0.5  # least distance of the centre from the border, cell diameters
 _SEED_ENERGY = 2000.0  # sum of squared activity, noise units, that yesterday's footprint counts for
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
-_START_OVER_BLOCKS = (1, 2, 3, 4, 6, 8)
+_START_OVER_BLOCKS = (1, 2, 3, 5, 8)
 
 
 class Learner:

@@ -18,6 +18,7 @@ from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
 from streamscope.core.response import Response
+from streamscope.core.rois import FixedRois
 from streamscope.types import ByteArray, Footprints, Frame, FrameResult, Kinetics, Shift
 
 _LEARNS = ("sparse", "score", "shapes", "ring", "oasis", "sites", "spikes")  # kernels of the learner
@@ -68,6 +69,17 @@ def warm_up_learner(progress: Progress) -> None:
         learner.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
         counts = [n for name, n in signature_counts().items() if name.split(".")[-2] in _LEARNS]
         progress("the learner", sum(map(bool, counts)), len(counts))
+
+
+def warm_up_rois() -> None:
+    """Compile what given regions need beside the way of a frame."""
+    epoch, movie = _epoch(1), small_movie()
+    rois = FixedRois(SMALL_CONFIG, epoch.footprints, movie[0])
+    find_events(
+        np.zeros((1, 3), np.float32), Response.make(SMALL_CONFIG.fps, Kinetics(SMALL_CONFIG.decay_s)), 1.0
+    )
+    for index, image in enumerate(movie):
+        rois.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
 
 
 def _epoch(n: int) -> Epoch:

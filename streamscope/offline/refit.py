@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -88,7 +88,7 @@ def refit(
         Two calls with the same arguments give the same bytes.
     """
     report = progress or (lambda stage, done: None)
-    clock = _Clock()
+    clock = Clock()
     n_frames = movie.info.n_frames
     with FrameStore(movie.info.shape, n_frames, config.refit.chunk_frames) as store:
         report("registering", 0.0)
@@ -112,7 +112,7 @@ def elapsed_frames(gap: IntArray) -> IntArray | None:
 
 
 @dataclass
-class _Clock:
+class Clock:
     """Seconds by stage, wall time."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Session:
     """The model of one refit and what is fitted in turn; every step leaves footprints and traces in agreement."""
 
     def __init__(
-        self, store: FrameStore, config: EngineConfig, elapsed: IntArray | None, clock: _Clock
+        self, store: FrameStore, config: EngineConfig, elapsed: IntArray | None, clock: Clock
     ) -> None:
         self.store, self.config, self.clock = store, config, clock
         self.diameter = config.cell_diameter_px
@@ -295,6 +295,11 @@ class Session:
         self._u = np.asarray(mix @ self._u, np.float32)
         self._denoise()
 
+    def judge(self) -> Sequence[str]:
+        """Return why each component is rejected, empty if it is accepted."""
+        least = self.config.refit.min_peak_sn
+        return accept.verdicts(self.footprints, self.activity, self.indicator.span, self.diameter, least)
+
     def result(
         self,
         shifts: FloatArray,
@@ -305,8 +310,7 @@ class Session:
     ) -> RefitResult:
         """Return the record of the session."""
         a, n = self.activity, self.footprints.n
-        least = self.config.refit.min_peak_sn
-        reasons = accept.verdicts(self.footprints, a, self.indicator.span, self.diameter, least)
+        reasons = self.judge()
         mean = self.survey.mean_image
         b0 = mean.copy()
         for k in range(n):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from streamscope.config import EngineConfig
+from streamscope.core.epoch import Epoch
 from streamscope.session.lanes import Infers, Learns
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Engine:
     learner: MakesLearner
     warm_up: Callable[[WarmProgress], None]
     close: Callable[[], None]
+    first: Epoch | None = None  # in force from frame 0, where something is known before it
 
 
 def real_engine() -> Engine:

@@ -114,9 +114,17 @@ class Learning:
         (H, W) of the frames.
     freeze_at : int, optional
         Frame from which the learner is to be frozen.
+    first : Epoch, optional
+        In force from frame 0.
     """
 
-    def __init__(self, learner: Learns, shape: tuple[int, int], freeze_at: int | None = None) -> None:
+    def __init__(
+        self,
+        learner: Learns,
+        shape: tuple[int, int],
+        freeze_at: int | None = None,
+        first: Epoch | None = None,
+    ) -> None:
         n = self._ring_size(learner.lag_frames, shape)
         self.skipped = 0
         self._missing = 0  # frames that the learner did not get since the last that it got
@@ -126,6 +134,8 @@ class Learning:
         self._free = list(range(n))  # the last one given back goes out first: it is still in the cache
         self._waiting: BoundedQueue[tuple[int, FrameResult]] = BoundedQueue(n)
         self._changes: deque[tuple[int, Epoch | Order]] = deque()
+        if first is not None:
+            self._changes.append((-learner.lag_frames, first))
         self._orders: deque[Order] = deque()
         self._freeze_at = freeze_at
         self._frozen = False  # the learner

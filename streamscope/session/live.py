@@ -63,7 +63,7 @@ class LivePart:
         self._records: BoundedQueue[Record] = BoundedQueue(RECORDS)
         self._outlet = LoopOutlet(self._results)
         self._learning = (Learning if paced else LockstepLearning)(
-            engine.learner(plan.engine, shape, plan.seed), shape, plan.freeze_at
+            engine.learner(plan.engine, shape, plan.seed), shape, plan.freeze_at, engine.first
         )
         self._freezing = Freezing(self._learning.order)
         self._publishing = Publishing(publisher, meter, self._records, self._freezing)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config, frame_rate
 from streamscope.errors import ConfigError, StorageError
 from streamscope.session.registry import open_movie
+from streamscope.session.rois import read_rois
 from streamscope.storage.session_folder import safe_name
-from streamscope.types import Movie
+from streamscope.types import Footprints, Movie
 
 if TYPE_CHECKING:
     from streamscope.core.seed import Seed
@@ -35,6 +36,7 @@ class SessionPlan:
     diameter: DiameterEstimate | None = None  # if the user did not know it
     freeze_at: int | None = None  # frame from which nothing but the static background changes
     seed: Seed | None = None  # cells to begin with
+    rois: Footprints | None = None  # regions that are given: nothing is learned
 
     @property
     def n_frames(self) -> int:
@@ -89,6 +91,11 @@ def make_plan(
     """
     if loop < 1:
         raise ConfigError(f"--loop is {loop}, but a recording is played at least once; give --loop 1 or more")
+    if seed is not None and config.rois is not None:
+        raise ConfigError(
+            "--seed and --rois were both given, expected one of them: a seed is what learning begins with, and "
+            "nothing is learned of given regions; leave one out"
+        )
     check_writable(Path(config.out))
     safe_name(config.subject)
     movie = open_movie(source, config.fps, config.um_per_px)
@@ -104,12 +111,13 @@ def make_plan(
             diameter = _measured(movie, frame_rate(config, info.fps), tell)
             resolved = config.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
         engine = engine_config(resolved, info.shape, info.fps, info.um_per_px)
+        rois = None if config.rois is None else read_rois(config.rois, info.shape)
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, info.n_frames * loop)
         cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
     except BaseException:
         movie.close()
         raise
-    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, freeze_at, cells)
+    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, freeze_at, cells, rois)
 
 
 def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:

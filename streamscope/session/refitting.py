@@ -108,6 +108,7 @@ def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None
     """
     # Half a second, and not needed by a session without refit.
     from streamscope.offline.refit import refit
+    from streamscope.offline.rois import refit_rois
     from streamscope.offline.warmup import warm_up_refit
 
     if movie.info.shape != folder.shape:
@@ -124,7 +125,10 @@ def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None
     if progress is not None:
         warm_up_refit(progress)
     played = movie if n == movie.info.n_frames else FirstFrames(movie, n)
-    result = refit(played, folder.engine, footprints, ids, shifts[:n], progress)
+    if folder.ours["config"].get("rois") is not None and footprints is not None and ids is not None:
+        result = refit_rois(played, folder.engine, footprints, ids, shifts[:n], progress)
+    else:
+        result = refit(played, folder.engine, footprints, ids, shifts[:n], progress)
     result = replace(result, ids=_never_reused(result.ids, ids, seen))
     add_refit(folder, result)
     return result

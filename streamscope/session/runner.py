@@ -25,6 +25,7 @@ from streamscope.session.machine import Event, Machine, State
 from streamscope.session.observer import Observer
 from streamscope.session.plan import SessionPlan
 from streamscope.session.refitting import LEAST_FRAMES, RefitStopped, refit_session, write_live
+from streamscope.session.rois import roi_engine
 from streamscope.session.threads import in_thread
 from streamscope.storage.session_folder import SessionFolder, create_session
 from streamscope.types import Health
@@ -57,10 +58,17 @@ def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Eng
     StreamScopeError
         If a part of it failed; the live results up to then are kept, and the message says where.
     """
-    session = Session(plan, observer or Observer(), engine or real_engine())
+    session = Session(plan, observer or Observer(), engine or engine_of(plan))
     # The selector loop also on Windows: pyzmq's asyncio sockets need add_reader.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner, _stopped_by_ctrl_c(session):
         return runner.run(session.run())
+
+
+def engine_of(plan: SessionPlan) -> Engine:
+    """Return the engine that a plan asks for: one that learns, or one that reads out given regions."""
+    return (
+        real_engine() if plan.rois is None else roi_engine(plan.rois, plan.engine, plan.movie.read(0, 1)[0])
+    )
 
 
 class Session:
