@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamscope.core.kernels import ring as kernels
-from streamscope.types import BoolArray, DoubleArray, FloatArray, Footprints, IntArray, LongArray
+from streamscope.types import BoolArray, FloatArray, Footprints, IntArray, LongArray
 
 _MAX_NEIGHBOURS = 48
 _STRETCH = 4096  # blocks whose rings are fitted at once
@@ -32,6 +32,12 @@ class SparseRows:
     bins: IntArray  # (nnz,)
     values: FloatArray  # (nnz,)
 
+    @staticmethod
+    def identity(n: int) -> SparseRows:
+        """Return the identity of `n` rows."""
+        at = np.arange(n + 1)
+        return SparseRows(n, at.astype(np.int64), at[:n].astype(np.int32), np.ones(n, np.float32))
+
     def dot(self, x: FloatArray, out: FloatArray) -> None:
         """Fill `out` (K,) with the product with a vector of blocks (P',)."""
         kernels.rows_dot(self.indptr, self.bins, self.values, x, out)
@@ -39,15 +45,6 @@ class SparseRows:
     def dot_many(self, x: FloatArray, which: LongArray, out: FloatArray) -> None:
         """Fill columns `which` of `out` (n, K) with the products of those rows with each row of `x` (n, P')."""
         kernels.rows_dot_many(self.indptr, self.bins, self.values, which, x, out)
-
-    def product(self, other: SparseRows) -> DoubleArray:
-        """Return self times other transposed, (K, K2) float64."""
-        out = np.zeros((len(self.indptr) - 1, len(other.indptr) - 1))
-        scratch = np.zeros(self.n_bins)
-        kernels.rows_product(
-            self.indptr, self.bins, self.values, other.indptr, other.bins, other.values, scratch, out
-        )
-        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,28 +237,6 @@ def ring_mean_weights(b0_binned: FloatArray, geometry: RingGeometry) -> FloatArr
     return np.ascontiguousarray(np.where(inside, np.clip(gain, 0.2, 5.0) / n, 0).astype(np.float32))
 
 
-def fit_ring(
-    x: FloatArray, geometry: RingGeometry, ridge: float, prior: FloatArray | None = None
-) -> FloatArray:
-    """Return ring weights fitted to block values without cells, (P', n) float32.
-
-    Parameters
-    ----------
-    x : ndarray, shape (n_frames, P'), float32
-        Block values D (y - b0 - A c), centred in time.
-    ridge : float
-        Ridge relative to the trace of each ring's Gram matrix; 2e-5 for 500 frames or more, 0.05 / n_frames
-        for fewer.
-    prior : ndarray, shape (P', n), float32, optional
-        Weights to shrink to; zero if not given.
-    """
-    W = np.zeros(geometry.neighbours.shape, np.float32)
-    if prior is None:
-        prior = np.zeros_like(W)
-    fit_ring_rows(x, geometry, ridge, prior, 0, geometry.n_bins, W)
-    return W
-
-
 def fit_ring_rows(
     x: FloatArray,
     geometry: RingGeometry,
@@ -271,9 +246,22 @@ def fit_ring_rows(
     stop: int,
     W_out: FloatArray,
 ) -> None:
-    """Fill rows start..stop of `W_out` (P', n), so that threads can share the work; else as `fit_ring`.
+    """Fill rows start..stop of `W_out` with ring weights fitted to block values without cells.
 
-    Rings of neighbouring blocks ask for the same products: each pair of blocks is multiplied once.
+    Threads can share the rows. Rings of neighbouring blocks ask for the same products: each pair of blocks is
+    multiplied once.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n_frames, P'), float32
+        Block values D (y - b0 - A c), centred in time.
+    ridge : float
+        Ridge relative to the trace of each ring's Gram matrix; 2e-5 for 500 frames or more, 0.05 / n_frames
+        for fewer.
+    prior : ndarray, shape (P', n), float32
+        Weights to shrink to.
+    W_out : ndarray, shape (P', n), float32
+        The weights.
     """
     apart, pair, forward = _ring_pairs(geometry)
     margin = geometry.reach * (geometry.grid[1] + 1)

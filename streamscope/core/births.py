@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring_locally
 from streamscope.core.buffer import FrameBuffer
 from streamscope.core.candidate import Fit, Rejected, examine
+from streamscope.core.crew import Crew
 from streamscope.core.deconvolve import noise_sd
 from streamscope.core.detect import Candidate
 from streamscope.core.kernels import sparse
@@ -35,6 +37,7 @@ class Birth:
 
     column: Column
     centre: tuple[float, float]  # px
+    site: tuple[float, float]  # px, of the candidate
     sn: float  # ADU
     peak_sn: float
     reason: str
@@ -43,37 +46,52 @@ class Birth:
 class Births:
     """Examines candidates, and remembers which sites were rejected so that they are not fitted again and again."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, crew: Crew) -> None:
+        self._crew = crew
         self._diameter = config.cell_diameter_px
         self._most = config.detect.max_births_per_block
         self._waiting: list[Candidate] = []
         self._rejected: DoubleArray = np.zeros((0, 4))  # y, x, score, and the block in which it was
         self._block = 0
-        self._scratch: FloatArray = np.empty(0, np.float32)
+        self._scratch = [np.empty(0, np.float32) for _ in range(crew.n)]
 
     def search(self, candidates: list[Candidate], model: Model, buffer: FrameBuffer) -> list[Birth]:
         """Return the cells among the candidates of a block; what lies too close to one of them waits a block."""
         self._block += 1
         self._rejected = self._rejected[self._block - self._rejected[:, 3] <= _FORGET_BLOCKS]
-        candidates, self._waiting = self._waiting + candidates, []
+        queue, self._waiting = deque(self._waiting + candidates), []
         births: list[Birth] = []
-        places: list[tuple[float, float]] = []
-        for candidate in candidates:
-            if self._known_bad(candidate):
-                continue
-            if len(births) >= self._most or self._close(candidate, places):
-                self._waiting.append(candidate)
-                continue
-            outcome = self._try(candidate, model, buffer)
-            if isinstance(outcome, Rejected):
-                if outcome.reason != "too short":
+        while together := self._next(queue, births):
+            outcomes = self._crew.map(
+                lambda candidate, scratch: self._try(candidate, model, buffer, scratch),
+                together,
+                range(len(together)),
+            )
+            for candidate, outcome in zip(together, outcomes, strict=True):
+                if isinstance(outcome, Birth):
+                    births.append(outcome)
+                elif outcome.reason != "too short":
                     row = (candidate.y, candidate.x, candidate.score, self._block)
                     self._rejected = np.vstack([self._rejected, row])
-            else:
-                births.append(outcome)
-                places.append((candidate.y, candidate.x))
         self._waiting = self._waiting[: 2 * self._most]
         return births
+
+    def _next(self, queue: deque[Candidate], births: list[Birth]) -> list[Candidate]:
+        """Take candidates off the queue that can be tried at a time, as if one by one; none when it is empty."""
+        together: list[Candidate] = []
+        while queue and len(together) < self._crew.n:
+            candidate = queue[0]
+            if self._close(candidate, [(c.y, c.x) for c in together]):
+                break
+            if not self._known_bad(candidate):
+                if len(births) >= self._most or self._close(candidate, [birth.site for birth in births]):
+                    self._waiting.append(candidate)
+                elif len(births) + len(together) >= self._most:
+                    break
+                else:
+                    together.append(candidate)
+            queue.popleft()
+        return together
 
     def _known_bad(self, candidate: Candidate) -> bool:
         y, x, score, _ = self._rejected.T
@@ -84,7 +102,7 @@ class Births:
         reach = _APART_DIAMETERS * self._diameter
         return any(math.hypot(candidate.y - y, candidate.x - x) < reach for y, x in places)
 
-    def _try(self, candidate: Candidate, model: Model, buffer: FrameBuffer) -> Birth | Rejected:
+    def _try(self, candidate: Candidate, model: Model, buffer: FrameBuffer, scratch: int) -> Birth | Rejected:
         h, w = model.shape
         half = math.ceil(_BOX_DIAMETERS * self._diameter)
         top, left = max(0, round(candidate.y) - half), max(0, round(candidate.x) - half)
@@ -92,7 +110,7 @@ class Births:
         slots = buffer.order()
         apart = np.hypot(*(model.centres - (candidate.y, candidate.x)).T)
         near = np.flatnonzero(apart < _NEAR_DIAMETERS * self._diameter)
-        movie = self._residual(model, buffer, slots, near, (top, left, bottom, right))
+        movie = self._residual(model, buffer, slots, near, (top, left, bottom, right), scratch)
         fit = examine(movie, candidate.y - top, candidate.x - left, self._diameter)
         if isinstance(fit, Rejected):
             return fit
@@ -104,7 +122,8 @@ class Births:
         if known:
             return Rejected(known)
         reason = f"shape {fit.split_half:.2f} / {fit.blob:.2f}, peak {fit.peak_sn:.1f} sn"
-        return Birth(column, centre_of(column, w), float(noise_sd(fit.trace)), fit.peak_sn, reason)
+        site = (candidate.y, candidate.x)
+        return Birth(column, centre_of(column, w), site, float(noise_sd(fit.trace)), fit.peak_sn, reason)
 
     def _known(
         self,
@@ -143,16 +162,17 @@ class Births:
         slots: LongArray,
         near: LongArray,
         box: tuple[int, int, int, int],
+        scratch: int,
     ) -> FloatArray:
         """Return what the model does not explain in a box (top, left, bottom, right) of the buffered frames.
 
-        Good until the next call: it lies in memory that is used again.
+        Good until the next call with the same `scratch`: it lies in memory that is used again.
         """
         top, left, bottom, right = box
         shape = (len(slots), bottom - top, right - left)
-        if self._scratch.size < math.prod(shape):
-            self._scratch = np.empty(math.prod(shape), np.float32)
-        movie = self._scratch[: math.prod(shape)].reshape(shape)
+        if self._scratch[scratch].size < math.prod(shape):
+            self._scratch[scratch] = np.empty(math.prod(shape), np.float32)
+        movie = self._scratch[scratch][: math.prod(shape)].reshape(shape)
         geometry, A = model.geometry, model.footprints
         blocks = geometry.around(*box)
         background = apply_ring_locally(model.W, geometry, buffer.rest, slots, blocks)

@@ -183,10 +183,13 @@ class TraceWindow:
         self.y = np.pad(self.y, more, constant_values=np.nan)
         self.c = np.pad(self.c, more)
 
-    def baselines(self, fraction: float = 0.35) -> FloatArray:
-        """Return the mode of each trace, (K,): mean of the narrowest interval that holds `fraction` of it."""
-        out = np.zeros(self.y.shape[1], np.float32)
-        window = self.y[: self.n]
+    def baselines(self, which: LongArray | None = None, fraction: float = 0.35) -> FloatArray:
+        """Return the mode of each trace or of those `which` (n,): the mean of its narrowest interval.
+
+        That interval holds `fraction` of the trace.
+        """
+        window = self.y[: self.n] if which is None else self.y[: self.n, which]
+        out = np.zeros(window.shape[1], np.float32)
         n_known = np.isfinite(window).sum(0)
         for count in np.unique(n_known[n_known >= 20]):
             rows = np.flatnonzero(n_known == count)

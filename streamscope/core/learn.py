@@ -15,6 +15,7 @@ import numpy as np
 from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring, bin_down, ring_mean_weights, spread_up
 from streamscope.core.births import Births
+from streamscope.core.crew import Crew
 from streamscope.core.demix import Demix, field_of
 from streamscope.core.detect import Detector
 from streamscope.core.epoch import CONFIRMED, Epoch
@@ -40,16 +41,19 @@ _START_OVER_BLOCKS = (1, 2, 3, 5, 8)
 class Learner:
     """Learns from aligned frames; hands over an epoch at the end of each block."""
 
-    def __init__(self, config: EngineConfig, shape: tuple[int, int], seed: Seed | None = None) -> None:
+    def __init__(
+        self, config: EngineConfig, shape: tuple[int, int], seed: Seed | None = None, threads: int = 1
+    ) -> None:
         self._config = config
         self._shape = shape
         self.model = Model(config, shape)
-        self.memory = Memory(config, self.model)
+        crew = Crew(threads)
+        self.memory = Memory(config, self.model, crew)
         self._block = config.frames(config.detect.block_s)
         self.lag_frames = self._block
         self._demix = Demix(shape, self.model.geometry.step)
         self._detector = Detector(config, self.model.fine)
-        self._births = Births(config)
+        self._births = Births(config, crew)
         self._shapes = Shapes(config, shape)
         self._kinetics = SessionKinetics(config)
         self._background = np.zeros(self.model.geometry.grid, np.float32)

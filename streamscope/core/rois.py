@@ -170,7 +170,7 @@ class FixedRois:
                 np.zeros(0, np.float32),
             ),
             step=_STEP,
-            solve=np.eye(n, dtype=np.float32),  # a region's own light, whatever lies over it
+            solve=SparseRows.identity(n),  # a region's own light, whatever lies over it
             b0=self._b0.copy(),
             sn=self._sn.copy(),
             kinetics=Kinetics(self._config.decay_s),

@@ -105,7 +105,7 @@ def _epoch(n: int) -> Epoch:
             n_bins, 8 * np.arange(n + 1, dtype=np.int64), bins, np.full(len(bins), 1 / 8, np.float32)
         ),
         step=step,
-        solve=np.eye(n, dtype=np.float32),
+        solve=SparseRows.identity(n),
         b0=np.full(_SHAPE, 80, np.float32),
         sn=np.ones(n, np.float32),
         kinetics=Kinetics(SMALL_CONFIG.decay_s),

@@ -20,8 +20,10 @@ WarmProgress: TypeAlias = Callable[[str, int, int], None]
 class MakesLearner(Protocol):
     """Makes what learns; a seed is given only where there is one."""
 
-    def __call__(self, config: EngineConfig, shape: Shape, seed: Seed | None = None) -> Learns:
-        """Return a learner for frames of `shape`, with the components of `seed` to begin with."""
+    def __call__(
+        self, config: EngineConfig, shape: Shape, seed: Seed | None = None, threads: int = 1
+    ) -> Learns:
+        """Return a learner for frames of `shape` that begins with the components of `seed`; `threads` share work."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,10 +64,12 @@ class LearnerProcess:
         meanwhile()
         self._answer(progress)
 
-    def learner(self, config: EngineConfig, shape: Shape, seed: Seed | None = None) -> RemoteLearner:
+    def learner(
+        self, config: EngineConfig, shape: Shape, seed: Seed | None = None, threads: int = 1
+    ) -> RemoteLearner:
         """Return a learner that lives in the other process, with or without cells to begin with."""
         self._start()
-        learner = RemoteLearner(self, config, shape, seed)
+        learner = RemoteLearner(self, config, shape, seed, threads)
         self._learners.append(learner)
         return learner
 
@@ -153,11 +155,11 @@ class RemoteLearner:
     """A learner in another process. Aligned frames lie in memory that both processes see."""
 
     def __init__(
-        self, process: LearnerProcess, config: EngineConfig, shape: Shape, seed: Seed | None = None
+        self, process: LearnerProcess, config: EngineConfig, shape: Shape, seed: Seed | None, threads: int
     ) -> None:
         self._process = process
         self._memory: SharedMemory | None = None
-        self.lag_frames: int = process.ask("new", config, shape, seed)
+        self.lag_frames: int = process.ask("new", config, shape, seed, threads)
 
     def room(self, n_frames: int, shape: Shape) -> FloatArray:
         """Return memory for aligned frames, (n_frames, H, W) float32; called once."""
@@ -218,10 +220,10 @@ class _Server:
 
         warm_up_learner(lambda *progress: _write(self._answers, ("told", *progress)))
 
-    def new(self, config: EngineConfig, shape: Shape, seed: Seed | None) -> int:
+    def new(self, config: EngineConfig, shape: Shape, seed: Seed | None, threads: int) -> int:
         from streamscope.core.learn import Learner
 
-        self._learner = Learner(config, shape, seed)
+        self._learner = Learner(config, shape, seed, threads)
         gc.collect()
         gc.freeze()
         return int(self._learner.lag_frames)

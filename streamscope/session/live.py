@@ -18,7 +18,7 @@ from streamscope.session.plan import SessionPlan
 from streamscope.session.publishing import Publishing
 from streamscope.session.queue import BoundedQueue, NeverWait
 from streamscope.session.registry import play
-from streamscope.session.threads import give_way, in_thread, quiet_interpreter
+from streamscope.session.threads import give_way, in_thread, learner_threads, quiet_interpreter
 from streamscope.session.writing import Writer
 from streamscope.types import Frame, Health
 from streamscope.wire.control import Later
@@ -63,7 +63,10 @@ class LivePart:
         self._records: BoundedQueue[Record] = BoundedQueue(RECORDS)
         self._outlet = LoopOutlet(self._results)
         self._learning = (Learning if paced else LockstepLearning)(
-            engine.learner(plan.engine, shape, plan.seed), shape, plan.freeze_at, engine.first
+            engine.learner(plan.engine, shape, plan.seed, learner_threads(paced)),
+            shape,
+            plan.freeze_at,
+            engine.first,
         )
         self._freezing = Freezing(self._learning.order)
         self._publishing = Publishing(publisher, meter, self._records, self._freezing)

@@ -84,7 +84,7 @@ def roi_engine(rois: Footprints, config: EngineConfig, image: ByteArray) -> Engi
         warm_up_infer(progress)
         warm_up_rois()
 
-    def the_learner(config: EngineConfig, shape: Shape, seed: Seed | None = None) -> Learns:
+    def the_learner(config: EngineConfig, shape: Shape, seed: Seed | None = None, threads: int = 1) -> Learns:
         return learner
 
     return Engine(Infer, the_learner, warm_up, lambda: None, first=fixed.first)

@@ -21,7 +21,13 @@ T = TypeVar("T")
 SWITCH_S = 0.0001
 
 NICENESS = 10  # of what may wait: a tenth of the share of the pipeline where both want the same core
+_CORES_FOR_TWO = 4
 _BELOW_NORMAL = -1  # Windows' THREAD_PRIORITY_BELOW_NORMAL
+
+
+def learner_threads(paced: bool) -> int:
+    """Return how many threads the learner may use: in real time a second one needs a core that nobody else does."""
+    return 1 if paced and (os.cpu_count() or 1) < _CORES_FOR_TWO else 2
 
 
 async def in_thread(name: str, body: Callable[[], T]) -> T:

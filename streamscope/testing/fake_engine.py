@@ -40,7 +40,7 @@ def fake_epoch(
         footprints=Footprints.from_columns(shape, columns),
         V=SparseRows(1, np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)),
         step=1,
-        solve=np.eye(n, dtype=np.float32),
+        solve=SparseRows.identity(n),
         b0=np.zeros(shape, np.float32),
         sn=np.ones(n, np.float32),
         kinetics=Kinetics(0.6),
@@ -159,4 +159,6 @@ def fake_engine(
     warm_up: Callable[[WarmProgress], None] = ready,
 ) -> Engine:
     """Return an engine of these parts."""
-    return Engine(infer, lambda config, shape, seed=None: learner(config, shape), warm_up, lambda: None)
+    return Engine(
+        infer, lambda config, shape, seed=None, threads=1: learner(config, shape), warm_up, lambda: None
+    )

@@ -166,7 +166,7 @@ def test_signed_traces_solve_the_folded_system():
         footprints=footprints,
         V=SparseRows(440, np.zeros(2, np.int64), np.zeros(0, np.int32), none),
         step=4,
-        solve=np.ones((1, 1), np.float32),
+        solve=SparseRows.identity(1),
         b0=np.full(SHAPE, 50, np.float32),
         sn=np.array([2.0], np.float32),
         kinetics=Kinetics(0.6),

@@ -164,30 +164,6 @@ def rows_dot_many(
 
 
 @kernel
-def rows_product(
-    indptr: LongArray,
-    bins: IntArray,
-    values: FloatArray,
-    indptr2: LongArray,
-    bins2: IntArray,
-    values2: FloatArray,
-    scratch: DoubleArray,
-    out: DoubleArray,
-) -> None:
-    """Fill `out` (K, K2) with rows times rows2 transposed; `scratch` (P',) is zero before and after."""
-    for k in range(indptr.shape[0] - 1):
-        for e in range(indptr[k], indptr[k + 1]):
-            scratch[bins[e]] += values[e]
-        for j in range(indptr2.shape[0] - 1):
-            total = 0.0
-            for e in range(indptr2[j], indptr2[j + 1]):
-                total += scratch[bins2[e]] * values2[e]
-            out[k, j] = total
-        for e in range(indptr[k], indptr[k + 1]):
-            scratch[bins[e]] = 0.0
-
-
-@kernel
 def fold_rows(
     indptr: LongArray,
     pixels: IntArray,
