@@ -42,6 +42,12 @@ class SparseRows:
         """Fill `out` (K,) with the product with a vector of blocks (P',)."""
         kernels.rows_dot(self.indptr, self.bins, self.values, x, out)
 
+    def times(self, x: FloatArray) -> FloatArray:
+        """Return the product with a matrix (P', n), (K, n)."""
+        out = np.empty((len(self.indptr) - 1, x.shape[1]), np.float32)
+        kernels.rows_times(self.indptr, self.bins, self.values, x, out)
+        return out
+
     def dot_many(self, x: FloatArray, which: LongArray, out: FloatArray) -> None:
         """Fill columns `which` of `out` (n, K) with the products of those rows with each row of `x` (n, P')."""
         kernels.rows_dot_many(self.indptr, self.bins, self.values, which, x, out)

@@ -134,7 +134,7 @@ class Memory:
         """Compute the signed traces of the buffered frames."""
         model, buffer, n = self.model, self.buffer, self.buffer.n
         projected = buffer.u[:n] - buffer.seen[:n] - (model.still - model.still_seen)
-        model.solve.dot_many(projected, np.arange(model.n), buffer.y[:n])
+        buffer.y[:n] = model.solve.times(np.ascontiguousarray(projected.T)).T
 
     def _settle(self, new: LongArray) -> None:
         """Set the baselines of new components to 0, from what the buffered frames say of them."""

@@ -14,7 +14,7 @@ from streamscope.core.kernels import sparse
 from streamscope.types import DoubleArray, Footprints
 
 FULL_AT_MOST = 200  # components; fewer are solved as one
-_TILE_DIAMETERS = 6.0
+_TILE_DIAMETERS = 12.0
 _AROUND_DIAMETERS = 6.0  # what lies farther changes a trace by less than 0.01 noise units
 
 

@@ -54,16 +54,14 @@ def test_products_are_those_of_dense_rows(seed):
     assert np.allclose(dense(products(rows, others, 9)), a @ b.T, atol=1e-5)
 
 
-@pytest.mark.parametrize(("n", "side"), [(0, 40), (1, 40), (60, 100), (FULL_AT_MOST + 100, 260)])
+@pytest.mark.parametrize(("n", "side"), [(0, 40), (1, 40), (60, 100), (FULL_AT_MOST + 100, 330)])
 def test_the_inverse_solves_the_system(n, side):
     A, centres = cells(n, side)
     AtA = overlaps(A)
     VDA = SparseRows(n, AtA.indptr, AtA.bins, np.float32(0.2) * AtA.values)
     inverse = inverse_of(AtA, VDA, centres, DIAMETER)
     M = dense(AtA) - dense(VDA)
-    c = np.random.default_rng(1).uniform(0, 30, (5, n)).astype(np.float32)
-    found = np.empty_like(c)
-    inverse.dot_many((c @ M.T).astype(np.float32), np.arange(n), found)
-    assert np.allclose(found, c, atol=0.02)
+    c = np.random.default_rng(1).uniform(0, 30, (n, 5)).astype(np.float32)
+    assert np.allclose(inverse.times((M @ c).astype(np.float32)), c, atol=0.02)
     if n > FULL_AT_MOST:
         assert len(inverse.values) < 0.7 * n**2

@@ -55,10 +55,10 @@ def a_frame():
 
 
 class There:
-    """A learner in the other process, one frame at a time."""
+    """A learner in the other process, with two threads, one frame at a time."""
 
     def __init__(self, process):
-        self.learner = process.learner(CONFIG, SHAPE)
+        self.learner = process.learner(CONFIG, SHAPE, threads=2)
         self.room = self.learner.room(2, SHAPE)
 
     def consume(self, aligned, result):

@@ -70,3 +70,21 @@ def test_every_stage_is_measured(tmp_path):
     assert {"preprocess", "motion", "deconvolve", "frame", "learner"} <= set(stages)
     assert stages["frame"]["n"] == 180
     assert stages["motion"]["p50"] < stages["frame"]["p50"]
+
+
+@pytest.mark.slow
+def test_the_growth_of_cost_is_measured_and_drawn(tmp_path):
+    options = ("--cells", "40", "80", "--sizes", "96", "--seconds", "8", "--png", str(tmp_path / "out.png"))
+    command = [
+        sys.executable,
+        str(TOOLS / "bench_scaling.py"),
+        "--json",
+        str(tmp_path / "out.json"),
+        *options,
+    ]
+    subprocess.run(command, check=True, timeout=400)
+    report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert [row["cells"] for row in report["cells"]] == [40, 80]
+    assert [row["size"] for row in report["pixels"]] == [96]
+    assert all(row["learner_ms"] > 0 < row["frame_path_ms"] for row in report["cells"] + report["pixels"])
+    assert (tmp_path / "out.png").stat().st_size > 10000

@@ -145,6 +145,18 @@ def rows_dot(indptr: LongArray, bins: IntArray, values: FloatArray, x: FloatArra
 
 
 @kernel
+def rows_times(indptr: LongArray, bins: IntArray, values: FloatArray, x: FloatArray, out: FloatArray) -> None:
+    """Fill `out` (K, n) with the product of sparse rows and `x` (P', n)."""
+    out[:] = 0.0
+    for k in range(indptr.shape[0] - 1):
+        row = out[k]
+        for e in range(indptr[k], indptr[k + 1]):
+            value, other = values[e], x[bins[e]]
+            for t in range(row.shape[0]):
+                row[t] += value * other[t]
+
+
+@kernel
 def rows_dot_many(
     indptr: LongArray,
     bins: IntArray,
