@@ -104,7 +104,9 @@ def _losses(frames: FrameCounts) -> str:
 
 def _recorded(recording: RecordingSummary) -> str:
     files = f"{recording.n_files} file{'' if recording.n_files == 1 else 's'}"
-    text = f"{recording.n_frames} frames in {recording.device}, {files} of {_size(recording.size)}, uncompressed"
+    text = (
+        f"{recording.n_frames} frames in {recording.device}, {files} of {_size(recording.size)}, uncompressed"
+    )
     if recording.not_recorded is None:
         return f"{text}; not finished"
     if recording.not_recorded:

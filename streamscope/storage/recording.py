@@ -93,11 +93,17 @@ class Recording:
 
     def append(self, frame: Frame, waiting: int = 0) -> None:
         """Add a frame, with the number of frames that wait behind it."""
+        image = np.ascontiguousarray(frame.image)
+        if image.shape != self.shape or image.dtype != np.uint8:
+            raise StorageError(
+                f"frame {frame.index} is {image.shape} of {image.dtype}, expected {self.shape} of uint8; was the "
+                "camera's resolution changed?"
+            )
         with self._errors():
             video = self._video
             if video is None or video.n_frames == self._per_file:
                 video = self._next_file()
-            video.write(frame.image)
+            video.write(image)
             hw = -1 if frame.hw is None else frame.hw
             row = f"{frame.index},{_milliseconds(frame.time_s)},{waiting},{hw},{frame.gap}\n"
             _write_whole(self._stamps, row.encode())

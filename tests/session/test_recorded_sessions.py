@@ -21,11 +21,13 @@ from streamscope.storage import recording as storage_recording
 from streamscope.storage.journal import JournalReader
 from streamscope.storage.recording import Recording
 from streamscope.storage.session_folder import open_session
+from streamscope.storage.summary import RecordingSummary, summarise
 from streamscope.testing.daq_qt import DaqSettings, write_recording
 from streamscope.testing.fake_engine import fake_engine
 from streamscope.testing.fake_session import fake_refit
 
 N, SHAPE, FPS = 60, (96, 96), 20.0
+SIZE = 224 + N * (8 + 96 * 96 + 16) + 8  # bytes: header, frames with their index, head of the index
 IMAGES = np.random.default_rng(8).integers(0, 255, (N, *SHAPE)).astype(np.uint8)
 
 
@@ -66,6 +68,9 @@ def test_a_recorded_session_replays_as_the_original_did(plan, source, speed):
     assert outcome.recording["complete"]
     original, movie = open_movie(str(source)), open_movie(str(outcome.folder))
     same(movie, original)
+    assert summarise(open_session(outcome.folder)).recording == RecordingSummary(
+        device="My_Scope", n_frames=N, not_recorded=0, holes=0, stopped="", n_files=1, size=SIZE
+    )
     ours, theirs = movie.info, original.info
     assert (ours.fps, ours.um_per_px, ours.device) == (theirs.fps, theirs.um_per_px, theirs.device)
     assert (ours.meta["gain"], ours.meta["deviceType"]) == ("High", "Miniscope_V4_BNO")
@@ -186,6 +191,8 @@ def test_holes_in_a_recording_keep_frames_and_shifts_together(plan, monkeypatch,
     np.testing.assert_array_equal(refitted.images, IMAGES[kept])
     assert len(refitted.shifts) == N - 2
     assert refitted.notes["missing"] == [[30, 2]]
+    found = summarise(folder).recording
+    assert (found.n_frames, found.not_recorded, found.holes) == (N - 2, 2, 1)
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(plan, monkeypatch, tmp_path):

@@ -247,6 +247,19 @@ def test_a_recording_that_lacks_frames_comes_after_the_original(session: Session
     np.testing.assert_array_equal(recorded_frames(finished), numbers)
 
 
+def test_a_frame_of_another_size_or_type_is_refused_and_a_view_is_taken(session: SessionFolder):
+    made = begin(session)
+    made.append(Frame(0, np.asfortranarray(IMAGES[0]), 0))
+    for image in (IMAGES[0][:, 1:], IMAGES[0].astype(np.uint16)):
+        with pytest.raises(StorageError, match=r"frame 1 is .* expected \(31, 37\) of uint8"):
+            made.append(Frame(1, image, 0))
+    made.append(Frame(1, IMAGES[1], 0))
+    made.close()
+    movie = open_movie(str(made.folder))
+    np.testing.assert_array_equal(movie.read(0, 2), IMAGES[:2])
+    movie.close()
+
+
 def test_half_a_row_of_time_stamps_is_no_frame(session: SessionFolder):
     finished = recorded(session, [0, 1, 2])
     with (session.folder / "My_V4_Miniscope" / "timeStamps.csv").open("a") as file:
