@@ -13,7 +13,14 @@ from rich.text import Text
 
 from streamscope.storage.live import EventRecord
 from streamscope.storage.session_folder import SessionFolder, open_session
-from streamscope.storage.summary import FrameCounts, MotionSummary, SeedSummary, SessionSummary, summarise
+from streamscope.storage.summary import (
+    FrameCounts,
+    MotionSummary,
+    RecordingSummary,
+    SeedSummary,
+    SessionSummary,
+    summarise,
+)
 from streamscope.types import Kinetics
 
 _MOST_EVENTS = 6
@@ -44,6 +51,8 @@ def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str
     source = folder.ours["source"]
     yield "frames", _frames(summary.frames, source["n_frames"] * source.get("loops", 1))
     yield "lost", _losses(summary.frames)
+    if summary.recording is not None:
+        yield "recorded", _recorded(summary.recording)
     if summary.motion is not None:
         yield "motion", _motion(summary.motion, folder.engine.um_per_px)
         yield (
@@ -94,6 +103,18 @@ def _losses(frames: FrameCounts) -> str:
         f"{frames.lost} missing (gaps: {frames.gaps}), {frames.never_inferred} dropped, "
         f"{frames.bad_motion} with doubtful motion, {frames.late} late"
     )
+
+
+def _recorded(recording: RecordingSummary) -> str:
+    files = f"{recording.n_files} file{'' if recording.n_files == 1 else 's'}"
+    text = (
+        f"{recording.n_frames} frames in {recording.device}, {files} of {_size(recording.size)}, uncompressed"
+    )
+    if recording.not_recorded is None:
+        return f"{text}; not finished"
+    if recording.not_recorded:
+        text += f"; {recording.not_recorded} frames are not recorded (holes: {recording.holes})"
+    return f"{text}; stopped: {recording.stopped}" if recording.stopped else text
 
 
 def _motion(motion: MotionSummary, um_per_px: float | None) -> str:

@@ -72,6 +72,9 @@ def replay(
             show_default=False,
         ),
     ] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write every frame into the session folder, uncompressed.")
+    ] = False,
     refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")] = True,
 ) -> None:
     """Play a recording as if it were the camera: live traces on the wire, then a refitted session file.
@@ -90,7 +93,7 @@ def replay(
         "rois": rois,
         "wire.bind": bind,
     }
-    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed))
+    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed, record))
 
 
 def plan_of(
@@ -102,6 +105,7 @@ def plan_of(
     refit: bool = True,
     freeze_after: str | None = None,
     seed: Path | None = None,
+    record: bool = False,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError."""
     from streamscope.config import from_toml
@@ -110,9 +114,8 @@ def plan_of(
     def tell(text: str) -> None:
         typer.echo(text, err=True)
 
-    return make_plan(
-        source, from_toml(config, given), parse_speed(speed), loop, refit, tell, freeze_after, seed
-    )
+    settings = from_toml(config, given)
+    return make_plan(source, settings, parse_speed(speed), loop, refit, tell, freeze_after, seed, record)
 
 
 def run_plan(plan: SessionPlan) -> Outcome:

@@ -42,12 +42,16 @@ class Learner:
     """Learns from aligned frames; hands over an epoch at the end of each block."""
 
     def __init__(
-        self, config: EngineConfig, shape: tuple[int, int], seed: Seed | None = None, threads: int = 1
+        self,
+        config: EngineConfig,
+        shape: tuple[int, int],
+        seed: Seed | None = None,
+        crew: Crew | None = None,
     ) -> None:
         self._config = config
         self._shape = shape
         self.model = Model(config, shape)
-        crew = Crew(threads)
+        crew = crew or Crew()
         self.memory = Memory(config, self.model, crew)
         self._block = config.frames(config.detect.block_s)
         self.lag_frames = self._block

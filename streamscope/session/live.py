@@ -1,4 +1,4 @@
-"""The live part of a session: its queues, its four threads, and the publishing between them."""
+"""The live part of a session: its queues, its threads, and the publishing between them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from streamscope.session.outputs import LoopOutlet, Record
 from streamscope.session.plan import SessionPlan
 from streamscope.session.publishing import Publishing
 from streamscope.session.queue import BoundedQueue, NeverWait
+from streamscope.session.recorder import Recorder
 from streamscope.session.registry import play
 from streamscope.session.threads import give_way, in_thread, learner_threads, quiet_interpreter
 from streamscope.session.writing import Writer
+from streamscope.storage.recording import Recording
 from streamscope.types import Frame, Health
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
@@ -46,16 +48,27 @@ class LivePart:
         How to infer and learn.
     journal : Path
         Where to keep the results.
+    recording : Recording, optional
+        Where to keep the frames.
     """
 
     def __init__(
-        self, plan: SessionPlan, publisher: Publisher, meter: HealthMeter, engine: Engine, journal: Path
+        self,
+        plan: SessionPlan,
+        publisher: Publisher,
+        meter: HealthMeter,
+        engine: Engine,
+        journal: Path,
+        recording: Recording | None = None,
     ) -> None:
         shape = plan.movie.info.shape
         paced = plan.speed is not None
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
         self._stopped = threading.Event()
         self._source = play(plan.movie, plan.speed, plan.loop)
+        self.recorder = None if recording is None else Recorder(recording, paced, self._teller())
+        if self.recorder is not None:
+            self._source = self.recorder.tap(self._source)
         self._frames: BoundedQueue[Frame] = BoundedQueue(FRAMES if paced else FRAMES_AT_FULL_SPEED)
         self._results: BoundedQueue[Item] = (
             NeverWait(RESULTS_IN_REAL_TIME, "stream") if paced else BoundedQueue(RESULTS_AT_FULL_SPEED)
@@ -84,6 +97,11 @@ class LivePart:
     def dropped(self) -> int:
         """Return the number of frames that the pipeline never got."""
         return self._frames.dropped
+
+    @property
+    def trouble(self) -> str:
+        """Return what does not go as it should, in words."""
+        return "" if self.recorder is None else self.recorder.trouble
 
     def stop(self) -> None:
         """Take no further frames from the source; what is under way is finished."""
@@ -116,6 +134,8 @@ class LivePart:
                 "writer": in_thread("writer", partial(_giving_way, self._writer.run)),
                 "publishing": self._publishing.run(self._outlet),
             }
+            if self.recorder is not None:
+                lanes["recorder"] = in_thread("recorder", partial(_giving_way, self.recorder.run))
             tasks = [group.create_task(self._watched(name, body), name=name) for name, body in lanes.items()]
             await asyncio.wait(tasks)
         self._learning.release()
@@ -123,6 +143,15 @@ class LivePart:
     async def _drive(self, source_ended: Callable[[], object]) -> None:
         await in_thread("driver", lambda: drive(self._source, self._frames, self._stopped.is_set))
         source_ended()
+
+    def _teller(self) -> Callable[[str, int, dict[str, object]], None]:
+        """Return a function that any thread may call to have an event published and noted."""
+        loop = asyncio.get_running_loop()
+
+        def tell(name: str, frame: int, fields: dict[str, object]) -> None:
+            loop.call_soon_threadsafe(lambda: self._publishing.tell(name, frame, fields))
+
+        return tell
 
     async def _watched(self, name: str, body: Coroutine[Any, Any, None]) -> None:
         try:

@@ -12,6 +12,7 @@ from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config,
 from streamscope.errors import ConfigError, StorageError
 from streamscope.session.registry import open_movie
 from streamscope.session.rois import read_rois
+from streamscope.storage.recording import check_room
 from streamscope.storage.session_folder import safe_name
 from streamscope.types import Footprints, Movie
 
@@ -34,6 +35,7 @@ class SessionPlan:
     loop: int = 1
     refit: bool = True
     diameter: DiameterEstimate | None = None  # if the user did not know it
+    record: bool = False  # whether every frame is written into the session folder
     freeze_at: int | None = None  # frame from which nothing but the static background changes
     seed: Seed | None = None  # cells to begin with
     rois: Footprints | None = None  # regions that are given: nothing is learned
@@ -58,6 +60,7 @@ def make_plan(
     tell: Callable[[str], None] | None = None,
     freeze_after: str | None = None,
     seed: Path | None = None,
+    record: bool = False,
 ) -> SessionPlan:
     """Return the plan of a replay, or say what is wrong with what was asked. Writes nothing.
 
@@ -79,6 +82,8 @@ def make_plan(
         When to freeze, as the user says it: 60s, or a number of frames.
     seed : Path, optional
         Session folder, session.h5 or exported .npz whose components the session begins with.
+    record : bool
+        Whether every frame is written into the session folder.
 
     Raises
     ------
@@ -87,7 +92,8 @@ def make_plan(
     SourceError
         If the recording cannot be used.
     StorageError
-        If the sessions' folder cannot be written, or the subject's name cannot be a folder.
+        If the sessions' folder cannot be written, has no room for the recording, or the subject's name cannot be
+        a folder.
     """
     if loop < 1:
         raise ConfigError(f"--loop is {loop}, but a recording is played at least once; give --loop 1 or more")
@@ -106,6 +112,8 @@ def make_plan(
                 f"{source} has {info.n_frames} frames, expected at least {LEAST_FRAMES}; "
                 "is it the right recording?"
             )
+        if record:
+            check_room(_existing(Path(config.out)), info.shape, info.n_frames * loop)
         diameter, resolved = None, config
         if config.cell_diameter.strip().lower() == AUTO:
             diameter = _measured(movie, frame_rate(config, info.fps), tell)
@@ -117,7 +125,9 @@ def make_plan(
     except BaseException:
         movie.close()
         raise
-    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, freeze_at, cells, rois)
+    return SessionPlan(
+        source, movie, config, engine, speed, loop, refit, diameter, record, freeze_at, cells, rois
+    )
 
 
 def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:
@@ -193,9 +203,7 @@ def parse_freeze(text: str, engine: EngineConfig, n_frames: int) -> int:
 
 def check_writable(folder: Path) -> None:
     """Raise StorageError unless `folder`, or where it would be made, can be written. Leaves nothing."""
-    existing = folder.absolute()
-    while not existing.exists() and existing.parent != existing:
-        existing = existing.parent
+    existing = _existing(folder)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -204,3 +212,11 @@ def check_writable(folder: Path) -> None:
         raise StorageError(
             f"sessions cannot be written to {folder} ({existing}: {why}); give another folder with --out"
         ) from error
+
+
+def _existing(folder: Path) -> Path:
+    """Return `folder`, or the nearest folder above it that exists."""
+    existing = folder.absolute()
+    while not existing.exists() and existing.parent != existing:
+        existing = existing.parent
+    return existing

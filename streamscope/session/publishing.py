@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from streamscope.session.freezing import Freezing
 from streamscope.session.health import HealthMeter
@@ -101,6 +102,10 @@ class Publishing:
             shed = "learning" if result.flags & FLAG_NO_LEARNING else ""
             self._event(EVENT_OVERLOAD, result.index, shed=shed)
             self._meter.shed = shed
+
+    def tell(self, name: str, frame: int, fields: Mapping[str, object]) -> None:
+        """Publish something that happened beside the pipeline, and note it in the journal."""
+        self._event(name, frame, **fields)
 
     def _event(self, name: str, frame: int, **fields: object) -> None:
         self._publisher.publish_event(name, frame, **fields)

@@ -8,11 +8,14 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
+
+from streamscope.core.crew import Crew
 
 T = TypeVar("T")
 
@@ -28,6 +31,18 @@ _BELOW_NORMAL = -1  # Windows' THREAD_PRIORITY_BELOW_NORMAL
 def learner_threads(paced: bool) -> int:
     """Return how many threads the learner may use: in real time a second one needs a core that nobody else does."""
     return 1 if paced and (os.cpu_count() or 1) < _CORES_FOR_TWO else 2
+
+
+class ThreadCrew(Crew):
+    """Does pieces of work in `n` threads at a time."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._pool = ThreadPoolExecutor(n, thread_name_prefix="crew")
+
+    def map(self, work: Callable[..., T], *pieces: Iterable[Any]) -> list[T]:
+        """Return what `work` gives for each piece, in their order."""
+        return list(self._pool.map(work, *pieces))
 
 
 async def in_thread(name: str, body: Callable[[], T]) -> T:

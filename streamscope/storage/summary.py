@@ -20,6 +20,7 @@ from streamscope.storage.live import (
     seed_record,
     seeded_among,
 )
+from streamscope.storage.recording import recorded_frames
 from streamscope.storage.result_reader import ResultReader
 from streamscope.storage.session_folder import SessionFolder
 from streamscope.storage.session_record import open_live
@@ -58,6 +59,21 @@ class MotionSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingSummary:
+    """What was recorded into the session's folder."""
+
+    device: str  # name of the folder
+    n_frames: int
+    not_recorded: (
+        int | None
+    )  # frames that came and are not in it; None: the program ended suddenly, not known
+    holes: int  # runs of missing frames between those that are there
+    stopped: str  # why it ended before the session; empty if it did not
+    n_files: int
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RefitSummary:
     """What the refit accepted and why it rejected the rest."""
 
@@ -89,6 +105,7 @@ class SessionSummary:
     epochs: int
     refit: RefitSummary | None
     seeding: SeedSummary | None
+    recording: RecordingSummary | None  # None: not recorded
     events: tuple[EventRecord, ...]
     changes: Mapping[str, int]  # component events by kind
     files: Mapping[str, int]  # name: bytes
@@ -117,6 +134,7 @@ def summarise(session: SessionFolder) -> SessionSummary:
             refit=_refit(live),
             seeding=_seeding(components, events),
             events=tuple(event for event in events if event.kind != SEED_EVENT),
+            recording=_recording(session),
             changes=Counter(event.kind for event in live.component_events()),
             files=_files(session),
         )
@@ -191,6 +209,23 @@ def _seeding(components: LiveComponents, events: tuple[EventRecord, ...]) -> See
         return None
     seen = seeded_among(components.ids, events) & components.has_status("confirmed")
     return SeedSummary(bool(record["placed"]), str(record["text"]), int(seen.sum()))
+
+
+def _recording(session: SessionFolder) -> RecordingSummary | None:
+    noted, folder = session.recording, session.recording_folder
+    if noted is None or folder is None:
+        return None
+    videos = list(folder.glob("*.avi"))
+    frames = recorded_frames(session) if folder.is_dir() else np.zeros(0, np.int64)
+    return RecordingSummary(
+        device=folder.name,
+        n_frames=len(frames),
+        not_recorded=noted.get("not_recorded"),
+        holes=int(np.count_nonzero(np.diff(frames, prepend=-1) > 1)),
+        stopped=noted.get("stopped", ""),
+        n_files=len(videos),
+        size=sum(video.stat().st_size for video in videos),
+    )
 
 
 def _files(session: SessionFolder) -> dict[str, int]:

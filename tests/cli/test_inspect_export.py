@@ -19,7 +19,7 @@ from streamscope.cli.inspect import inspect
 from streamscope.config import EngineConfig, SessionConfig
 from streamscope.storage.journal import Journal, JournalReader
 from streamscope.storage.result import add_refit, write_session
-from streamscope.storage.session_folder import SessionFolder, create_session
+from streamscope.storage.session_folder import SessionFolder, create_session, note_recording
 from streamscope.testing.fake_session import N_FRAMES, SHAPE, FakeSession, fake_refit
 from streamscope.types import Kinetics, MovieInfo, SeedReport
 
@@ -76,6 +76,19 @@ def test_inspect_shows_recording_losses_motion_cells_and_latency(session: Sessio
     ):
         assert text in " ".join(screen.split()), text
     assert len(screen.splitlines()) <= 30
+
+
+def test_inspect_shows_what_was_recorded_and_what_was_not(session: SessionFolder):
+    device = session.folder / "Miniscope"
+    device.mkdir()
+    (device / "0.avi").write_bytes(b"0" * 250_000)
+    (device / "timeStamps.csv").write_text("Frame Number\n0\n1\n5\n", encoding="utf-8")
+    noted = note_recording(session, {"device": "Miniscope"})
+    screen = " ".join(run("inspect", session.folder).split())
+    assert "recorded 3 frames in Miniscope, 1 file of 0.2 MB, uncompressed; not finished" in screen
+    note_recording(noted, {"not_recorded": 57, "stopped": "the disk is full"})
+    screen = " ".join(run("inspect", session.folder).split())
+    assert "57 frames are not recorded (holes: 1); stopped: the disk is full" in screen
 
 
 def test_inspect_counts_the_reasons_of_the_refit(session: SessionFolder):

@@ -74,7 +74,7 @@ def world(seed, cells, known=(), noise=3.0):
 def test_a_cell_is_found_at_its_place_with_its_shape():
     cell = gaussian(22.0, 30.5)
     model, buffer = world(1, [(cell, events(20, 50))])
-    (birth,) = Births(CONFIG, Crew(1)).search([Candidate(23, 29, 10)], model, buffer)
+    (birth,) = Births(CONFIG, Crew()).search([Candidate(23, 29, 10)], model, buffer)
     assert birth.centre == pytest.approx((22.0, 30.5), abs=0.4)
     found = np.zeros(cell.size)
     found[birth.column[0]] = birth.column[1]
@@ -86,7 +86,7 @@ def test_a_cell_is_found_at_its_place_with_its_shape():
 
 def test_two_sites_of_one_cell_give_one_birth_and_the_second_one_waits():
     model, buffer = world(2, [(gaussian(22, 30), events(20, 50))])
-    births = Births(CONFIG, Crew(1))
+    births = Births(CONFIG, Crew())
     (birth,) = births.search([Candidate(22, 30, 10), Candidate(24, 31, 9)], model, buffer)
     model.add(birth.column, birth.centre, 0, birth.sn, birth.peak_sn)
     model.rebuild()
@@ -99,7 +99,7 @@ def test_two_sites_of_one_cell_give_one_birth_and_the_second_one_waits():
 def test_two_cells_far_apart_are_born_in_one_block():
     cells = [(gaussian(14, 14), events(20, 50)), (gaussian(32, 40), events(35, 70))]
     model, buffer = world(3, cells)
-    found = Births(CONFIG, Crew(1)).search([Candidate(14, 14, 10), Candidate(32, 40, 9)], model, buffer)
+    found = Births(CONFIG, Crew()).search([Candidate(14, 14, 10), Candidate(32, 40, 9)], model, buffer)
     assert [tuple(np.round(b.centre)) for b in found] == [(14, 14), (32, 40)]
 
 
@@ -107,7 +107,7 @@ def test_no_more_are_born_in_a_block_than_allowed_and_the_rest_comes_later():
     config = CONFIG.model_copy(update={"detect": DetectConfig(max_births_per_block=1)})
     cells = [(gaussian(14, 14), events(20, 50)), (gaussian(32, 40), events(35, 70))]
     model, buffer = world(3, cells)
-    births = Births(config, Crew(1))
+    births = Births(config, Crew())
     (first,) = births.search([Candidate(14, 14, 10), Candidate(32, 40, 9)], model, buffer)
     (second,) = births.search([], model, buffer)
     assert tuple(np.round(first.centre)) == (14, 14)
@@ -118,31 +118,31 @@ def test_a_known_cell_is_not_born_again():
     known = (gaussian(22, 30), events(20, 50))
     model, buffer = world(4, [], [known])
     buffer.c *= 0.4  # its activity was underestimated: most of it is still in the residual
-    assert Births(CONFIG, Crew(1)).search([Candidate(22, 30, 10)], model, buffer) == []
+    assert Births(CONFIG, Crew()).search([Candidate(22, 30, 10)], model, buffer) == []
 
 
 def test_a_neighbour_with_activity_of_its_own_is_born():
     known, other = (gaussian(22, 26), events(10, 40)), (gaussian(22, 33), events(25, 60))
     model, buffer = world(5, [other], [known])
-    (birth,) = Births(CONFIG, Crew(1)).search([Candidate(22, 33, 10)], model, buffer)
+    (birth,) = Births(CONFIG, Crew()).search([Candidate(22, 33, 10)], model, buffer)
     assert birth.centre == pytest.approx((22, 33), abs=0.6)
 
 
 def test_a_faint_spot_beside_a_cell_that_is_active_only_with_it_is_a_satellite():
     known, spot = (gaussian(22, 22), events(40)), gaussian(22, 31)
     model, buffer = world(6, [(0.3 * spot, events(40))], [known])
-    assert Births(CONFIG, Crew(1)).search([Candidate(22, 31, 10)], model, buffer) == []
+    assert Births(CONFIG, Crew()).search([Candidate(22, 31, 10)], model, buffer) == []
     model, buffer = world(6, [(0.3 * spot, events(5, 20))], [known])
-    assert len(Births(CONFIG, Crew(1)).search([Candidate(22, 31, 10)], model, buffer)) == 1
+    assert len(Births(CONFIG, Crew()).search([Candidate(22, 31, 10)], model, buffer)) == 1
 
 
 def test_a_cell_cut_by_the_edge_of_the_field_is_not_born():
     model, buffer = world(7, [(gaussian(0.5, 30), events(20, 50))])
-    assert Births(CONFIG, Crew(1)).search([Candidate(1, 30, 10)], model, buffer) == []
+    assert Births(CONFIG, Crew()).search([Candidate(1, 30, 10)], model, buffer) == []
 
 
 def test_a_rejected_site_is_left_alone_until_its_score_rises():
-    births = Births(CONFIG, Crew(1))
+    births = Births(CONFIG, Crew())
     model, buffer = world(8, [(np.ones(SHAPE), events(20, 50))])  # no blob
     assert births.search([Candidate(22, 30, 10)], model, buffer) == []
     model, buffer = world(8, [(gaussian(22, 30), events(20, 50))])
@@ -151,7 +151,7 @@ def test_a_rejected_site_is_left_alone_until_its_score_rises():
 
 
 def test_a_rejected_site_is_forgotten_after_a_while():
-    births = Births(CONFIG, Crew(1))
+    births = Births(CONFIG, Crew())
     model, buffer = world(9, [(np.ones(SHAPE), events(20, 50))])
     births.search([Candidate(22, 30, 10)], model, buffer)
     model, buffer = world(9, [(gaussian(22, 30), events(20, 50))])
@@ -161,7 +161,7 @@ def test_a_rejected_site_is_forgotten_after_a_while():
 
 
 def test_a_site_that_was_too_short_is_looked_at_again_at_once():
-    births = Births(CONFIG, Crew(1))
+    births = Births(CONFIG, Crew())
     model, buffer = world(10, [], noise=0)
     assert births.search([Candidate(22, 30, 10)], model, buffer) == []
     assert examine(np.zeros((N, 29, 29), np.float32), 14, 14, 8) == Rejected("too short")

@@ -54,8 +54,11 @@ def run_tool(name, json_file, *options):
 
 @pytest.mark.slow
 def test_latency_is_measured_through_a_whole_session(tmp_path):
-    report = run_tool("bench_latency.py", tmp_path / "out.json", "--seconds", "12", "--control-seconds", "2")
+    report = run_tool(
+        "bench_latency.py", tmp_path / "out.json", "--seconds", "12", "--control-seconds", "2", "--record"
+    )
     session = report["session"]
+    assert (session["recorded"], session["not_recorded"]) == (360, 0)
     assert (session["received"], session["missing"], session["in_order_and_once"]) == (360, 0, True)
     for name, figures in session["settled"].items():
         assert 0 < figures["p50"] <= figures["p99_9"] <= figures["max"], name
