@@ -16,8 +16,7 @@ from streamscope.types import FloatArray
 _LEAST_SHARE = 0.8  # of frames in which a site must be in the field
 _MAX_CANDIDATES = 200
 _NOISE_MEMORY_S = 20.0
-_SETTLE_LOOKS = 8  # before the noise of the score is known
-_LOOKS_HZ = 12.0  # a calcium event lasts several looks; more of them would tell nothing new
+_SETTLE_FRAMES = 8  # before the noise of the score is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,9 @@ class Detector:
         self._sigma = max(config.cell_diameter_px / 4 / grid.step, 0.5)
         self._radius = max(1, round(config.cell_diameter_px / 2 / grid.step))
         self._threshold = config.detect.threshold
-        self._every = max(1, round(config.fps / _LOOKS_HZ))  # frames that are looked at as one
-        self._looks_hz = config.fps / self._every
-        self._decay = np.float32(math.exp(-1 / (self._looks_hz * config.detect.filter_s)))
-        self._memory = max(1, round(_NOISE_MEMORY_S * self._looks_hz))
-        self._sum = np.zeros(grid.grid, np.float32)
-        self._field = np.zeros(4, np.int64)  # rows and columns that all of them saw
-        self._in_sum = 0
+        self._decay = np.float32(math.exp(-1 / (config.fps * config.detect.filter_s)))
+        self._memory = config.frames(_NOISE_MEMORY_S)
+        self._fps = config.fps
         self.planes = np.zeros((7, *grid.grid), np.float32)
         self._zmax = np.zeros(grid.grid, np.float32)
         self._n = 0
@@ -52,35 +47,22 @@ class Detector:
         """Forget all frames."""
         self.planes.fill(0)
         self._zmax.fill(0)
-        self._n = self._in_sum = 0
+        self._n = 0
 
     def update(self, residual: FloatArray, field: tuple[int, int, int, int]) -> None:
-        """Let the residual (h, w) of one frame into the score; frames are looked at some twelve times a second."""
-        if self._in_sum:
-            self._sum += residual
-            self._field[::2] = np.maximum(self._field[::2], field[::2])
-            self._field[1::2] = np.minimum(self._field[1::2], field[1::2])
-        else:
-            self._sum[:], self._field[:] = residual, field
-        self._in_sum += 1
-        if self._in_sum == self._every:
-            self._in_sum = 0
-            self._look()
-
-    def _look(self) -> None:
-        """Let the sum of some frames into the score."""
-        blurred = np.asarray(cv2.GaussianBlur(self._sum, (0, 0), self._sigma), np.float32)
+        """Let the residual (h, w) of one frame into the score."""
+        blurred = np.asarray(cv2.GaussianBlur(residual, (0, 0), self._sigma), np.float32)
         self._n += 1
         if self._n <= 2:  # no second difference yet
             self.planes[1], self.planes[0] = self.planes[0].copy(), blurred
             return
         rate = np.float32(1 / min(self._n - 2, self._memory))
         step = self._grid.step
-        y0, y1, x0, x1 = self._field.tolist()
+        y0, y1, x0, x1 = field
         inside = np.array([-(-y0 // step), y1 // step, -(-x0 // step), x1 // step], np.int64)
-        quantile_rate = np.float32(max(0.02, 2.0 / self._n) * 20 / self._looks_hz)
+        quantile_rate = np.float32(max(0.02, 2.0 / self._n) * 20 / self._fps)
         score.update_score(blurred, self.planes, inside, self._decay, rate, quantile_rate, self._zmax)
-        if self._n < _SETTLE_LOOKS:
+        if self._n < _SETTLE_FRAMES:
             self._zmax.fill(0)
 
     def candidates(self) -> list[Candidate]:
