@@ -88,10 +88,20 @@ class Outlet(Protocol):
         """Accept no further items."""
 
 
-def drive(source: Source, frames: BoundedQueue[Frame], stopped: Callable[[], bool]) -> None:
-    """Hand the frames of a source to the pipeline until it ends, is stopped, or nobody takes them."""
+def drive(
+    source: Source,
+    frames: BoundedQueue[Frame],
+    stopped: Callable[[], bool],
+    begun: Callable[[], None] = lambda: None,
+) -> None:
+    """Hand the frames of a source to the pipeline until it ends, is stopped, or nobody takes them.
+
+    `begun` is called with the first frame, when the source has started what it needs.
+    """
     try:
-        for frame in source.frames(stopped):
+        for n, frame in enumerate(source.frames(stopped)):
+            if not n:
+                begun()
             if not frames.put(frame):
                 return
     finally:

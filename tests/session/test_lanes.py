@@ -294,6 +294,12 @@ def test_the_driver_closes_the_queue_at_the_end_and_when_the_source_fails():
     assert queue.ended
 
 
+def test_the_driver_says_once_that_the_source_has_begun():
+    queue, begun = BoundedQueue(20), []
+    drive(FakeSource(), queue, lambda: False, lambda: begun.append(len(queue)))
+    assert begun == [0]
+
+
 def test_the_driver_ends_when_it_is_stopped_or_nobody_takes_its_frames():
     queue = BoundedQueue(20)
     drive(FakeSource(), queue, lambda: True)
