@@ -235,7 +235,7 @@ class Motion:
         self._matcher = Matcher(self._band_pass.shape, config.motion.max_shift_px / factor)
         self._memory = config.frames(config.motion.template_s)
         self._template: Template | None = None
-        self._anchor: FloatArray | None = None
+        self._anchor: Template | None = None
         self._n = 0
         self._last = (0.0, 0.0)
         self._quality = FrameQuality()
@@ -291,18 +291,15 @@ class Motion:
         if self._n < 100 or self._n % _REFRESH_FRAMES == 0:
             template.refresh()
         if self._n == self._memory:
-            self._anchor = template.mean.copy()
+            self._anchor = Template(template.mean)
         elif self._anchor is not None and self._n % self._memory == 0:
-            self._pull_back(template)
+            self._pull_back(template, self._anchor)
 
-    def _pull_back(self, template: Template) -> None:
+    def _pull_back(self, template: Template, anchor: Template) -> None:
         """Undo a drift of the template against the anchor, so that a random walk cannot accumulate."""
-        assert self._anchor is not None
-        anchor = Template(self._anchor)
-        matcher = Matcher(self._anchor.shape, 2)
-        dy, dx, agreement = matcher.refine(template.mean, anchor, 0.0, 0.0, steps=4)
+        dy, dx, agreement = self._matcher.refine(template.mean, anchor, 0.0, 0.0, steps=4)
         if agreement > 0.5 and math.hypot(dy, dx) > _LARGEST_DRIFT_PX:
-            template.mean = matcher.moved.copy()
+            template.mean = self._matcher.moved.copy()
             template.refresh()
 
     def state(self) -> dict[str, np.ndarray | float | int]:
@@ -315,7 +312,7 @@ class Motion:
             names = ("mean", "variance", "spectrum", "equations", "weight", "clip")
             out |= {name: getattr(self._template, name).copy() for name in names}
         if self._anchor is not None:
-            out["anchor"] = self._anchor.copy()
+            out["anchor"] = self._anchor.mean.copy()
         for stage, held in (("quality", self._quality.state()), ("piecewise", self._piecewise.state())):
             out |= {f"{stage}.{name}": value for name, value in held.items()}
         return out
@@ -335,7 +332,7 @@ class Motion:
                 setattr(template, name, np.array(state[name]))
             self._template = template
         if "anchor" in state:
-            self._anchor = np.array(state["anchor"])
+            self._anchor = Template(np.array(state["anchor"]))
         shape, factor = self._band_pass.shape, self._band_pass.factor
         self._quality = FrameQuality.from_state(_part(state, "quality."))
         self._piecewise = Piecewise.from_state(config, shape, factor, _part(state, "piecewise."))

@@ -88,10 +88,20 @@ class Outlet(Protocol):
         """Accept no further items."""
 
 
-def drive(source: Source, frames: BoundedQueue[Frame], stopped: Callable[[], bool]) -> None:
-    """Hand the frames of a source to the pipeline until it ends, is stopped, or nobody takes them."""
+def drive(
+    source: Source,
+    frames: BoundedQueue[Frame],
+    stopped: Callable[[], bool],
+    begun: Callable[[], None] = lambda: None,
+) -> None:
+    """Hand the frames of a source to the pipeline until it ends, is stopped, or nobody takes them.
+
+    `begun` is called with the first frame, when the source has started what it needs.
+    """
     try:
-        for frame in source.frames(stopped):
+        for n, frame in enumerate(source.frames(stopped)):
+            if not n:
+                begun()
             if not frames.put(frame):
                 return
     finally:
@@ -101,7 +111,8 @@ def drive(source: Source, frames: BoundedQueue[Frame], stopped: Callable[[], boo
 class Learning:
     """The learner thread and the ring of aligned frames between it and the pipeline.
 
-    An epoch is adopted as soon as it is there; frames that find the ring full are not learned from.
+    An epoch that is there is adopted when the result of a frame is out, for the next: adopting it, publishing it and
+    writing it down then take none of a frame's time. Frames that find the ring full are not learned from.
     A learner that is behind gets several frames at once: each hand-over costs as much as a small frame.
     An order to freeze reaches the learner between two frames, and the pipeline after the last epoch that was
     learned before it, so that the frame from which it holds is known exactly.
@@ -172,9 +183,13 @@ class Learning:
         """Have the learner freeze, or thaw, after the frame that it is at; may be called in any thread."""
         self._orders.append(Order(frozen))
 
-    def changes_for(self, index: int) -> list[Epoch | Order]:
-        """Return the epochs and orders that take effect with frame `index`, in order. Never waits."""
-        return self._ready(index, index)
+    def before(self, index: int) -> list[Epoch | Order]:
+        """Return the epochs and orders to take over before frame `index`, in order: what was known from the start."""
+        return self._ready(index, -self._learner.lag_frames)
+
+    def after(self, index: int) -> list[Epoch | Order]:
+        """Return those to take over when the result of frame `index` is out, for the next. Never waits."""
+        return self._ready(index + 1, index)
 
     def slot(self) -> int | None:
         """Return a free place in the ring, None if the learner is too far behind."""
@@ -258,13 +273,17 @@ class LockstepLearning(Learning):
     Two runs give the same bytes; the pipeline waits for the learner, which it may not do in real time.
     """
 
-    def changes_for(self, index: int) -> list[Epoch | Order]:
+    def before(self, index: int) -> list[Epoch | Order]:
         """Return what was learned from frames up to `index` - lag, after waiting for that frame."""
         last = index - self._learner.lag_frames
         with self._progress:
             while self._consumed < last and not self._ended:
                 self._progress.wait()
             return self._ready(index, last)
+
+    def after(self, index: int) -> list[Epoch | Order]:
+        """Return nothing: the next frame waits for what it is inferred on."""
+        return []
 
     @staticmethod
     def _ring_size(lag_frames: int, shape: tuple[int, int]) -> int:
@@ -318,8 +337,8 @@ class Pipeline:
                 outlet.close()
 
     def _one(self, frame: Frame) -> None:
-        for change in self._learning.changes_for(frame.index):
-            self._take_over(change, frame.index)
+        """Give out the result of a frame, then let the learner have it and take over what it learned."""
+        self._take_over(self._learning.before(frame.index), frame.index)
         slot = self._learning.slot()
         result = self._infer(frame, self._learning.buffer(slot))
         result = self._stamp(result, learned=slot is not None)
@@ -328,13 +347,16 @@ class Pipeline:
             self._learning.leave_out(result)
         else:
             self._learning.hand_over(slot, result)
+        if not self._frames.ended:
+            self._take_over(self._learning.after(frame.index), frame.index + 1)
 
-    def _take_over(self, change: Epoch | Order, frame: int) -> None:
-        if isinstance(change, Epoch):
-            self._infer.adopt(change)
-            self._give(Adopted(change, frame))
-        else:
-            self._give(Held(change.frozen, frame, asked=change.frame is None))
+    def _take_over(self, changes: list[Epoch | Order], frame: int) -> None:
+        for change in changes:
+            if isinstance(change, Epoch):
+                self._infer.adopt(change)
+                self._give(Adopted(change, frame))
+            else:
+                self._give(Held(change.frozen, frame, asked=change.frame is None))
 
     def _stamp(self, result: FrameResult, *, learned: bool) -> FrameResult:
         now_ns = self._clock()

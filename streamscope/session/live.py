@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,14 @@ from streamscope.session.publishing import Publishing
 from streamscope.session.queue import BoundedQueue, NeverWait
 from streamscope.session.recorder import Recorder
 from streamscope.session.registry import play
-from streamscope.session.threads import give_way, in_thread, learner_threads, quiet_interpreter
+from streamscope.session.threads import (
+    as_others,
+    give_way,
+    go_first,
+    in_thread,
+    learner_threads,
+    quiet_interpreter,
+)
 from streamscope.session.writing import Writer
 from streamscope.storage.recording import Recording
 from streamscope.types import Frame, Health
@@ -63,6 +69,7 @@ class LivePart:
     ) -> None:
         shape = plan.movie.info.shape
         paced = plan.speed is not None
+        self._place = go_first if paced else as_others  # where nobody waits for frames, nothing is urgent
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
         self._stopped = threading.Event()
         self._source = play(plan.movie, plan.speed, plan.loop)
@@ -129,19 +136,20 @@ class LivePart:
         with quiet_interpreter():
             lanes = {
                 "driver": self._drive(source_ended),
-                "pipeline": in_thread("pipeline", self._pipeline.run),
-                "learner": in_thread("learner", partial(_giving_way, self._learning.run)),
-                "writer": in_thread("writer", partial(_giving_way, self._writer.run)),
+                "pipeline": in_thread("pipeline", self._pipeline.run, self._place),
+                "learner": in_thread("learner", self._learning.run, give_way),
+                "writer": in_thread("writer", self._writer.run, give_way),
                 "publishing": self._publishing.run(self._outlet),
             }
             if self.recorder is not None:
-                lanes["recorder"] = in_thread("recorder", partial(_giving_way, self.recorder.run))
+                lanes["recorder"] = in_thread("recorder", self.recorder.run, give_way)
             tasks = [group.create_task(self._watched(name, body), name=name) for name, body in lanes.items()]
             await asyncio.wait(tasks)
         self._learning.release()
 
     async def _drive(self, source_ended: Callable[[], object]) -> None:
-        await in_thread("driver", lambda: drive(self._source, self._frames, self._stopped.is_set))
+        frames, stopped = self._frames, self._stopped.is_set
+        await in_thread("driver", lambda: drive(self._source, frames, stopped, self._place))
         source_ended()
 
     def _teller(self) -> Callable[[str, int, dict[str, object]], None]:
@@ -170,8 +178,3 @@ class LivePart:
             self._outlet.cancel()
         if name == "writer":
             self._records.cancel()
-
-
-def _giving_way(body: Callable[[], None]) -> None:
-    give_way()
-    body()

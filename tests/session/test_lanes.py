@@ -97,6 +97,26 @@ def test_an_adoption_leaves_before_the_first_frame_on_it():
             assert out.items[at + 1].epoch == item.epoch.number
 
 
+class Prompt(Learning):
+    """Has learned from a frame before the pipeline goes on."""
+
+    def hand_over(self, slot, result):
+        super().hand_over(slot, result)
+        with self._progress:
+            while self._consumed < result.index:
+                assert self._progress.wait(10)
+
+
+def test_paced_an_epoch_is_taken_over_when_a_result_is_out_and_a_frame_may_follow():
+    infer, learner, _, out = run(Prompt)
+    assert [at for _, _, at in infer.adopted] == list(range(learner.every, N, learner.every))
+    for at, item in enumerate(out.items):
+        if isinstance(item, Adopted):
+            before, after = out.items[at - 1], out.items[at + 1]
+            assert (before.index, after.index) == (item.frame - 1, item.frame)
+            assert (before.epoch, after.epoch) == (item.epoch.number - 1, item.epoch.number)
+
+
 def cells_by_frame(out):
     return {r.index: len(r.ids) for r in out.of(FrameResult)}
 
@@ -272,6 +292,12 @@ def test_the_driver_closes_the_queue_at_the_end_and_when_the_source_fails():
         drive(FakeSource(OSError("unplugged")), queue, lambda: False)
     assert len(queue.take_all()) == 10
     assert queue.ended
+
+
+def test_the_driver_says_once_that_the_source_has_begun():
+    queue, begun = BoundedQueue(20), []
+    drive(FakeSource(), queue, lambda: False, lambda: begun.append(len(queue)))
+    assert begun == [0]
 
 
 def test_the_driver_ends_when_it_is_stopped_or_nobody_takes_its_frames():
