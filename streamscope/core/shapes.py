@@ -17,7 +17,7 @@ import numpy as np
 from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring_locally
 from streamscope.core.buffer import FrameBuffer
-from streamscope.core.candidate import trim
+from streamscope.core.candidate import best_gaussian, blur, trim
 from streamscope.core.kernels import shapes as kernels
 from streamscope.core.model import Column, Model, centre_of, unit
 from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
@@ -42,6 +42,8 @@ class Shapes:
         self.sums: list[FloatArray] = []  # CY
         self.cross: DoubleArray = np.zeros((0, 0))  # CC
         self.refined: DoubleArray = np.zeros(0)  # CC_kk when the footprint was refined last, faded since
+        self.roundness: DoubleArray = np.zeros(0)  # r of the estimate with the best Gaussian; 1 at birth
+        self.bright: DoubleArray = np.zeros((0, 2))  # y, x of what is above half the maximum of a footprint
         self._scratch = np.full(shape[0] * shape[1], -1, np.int32)
 
     def add(self, column: Column) -> None:
@@ -50,6 +52,8 @@ class Shapes:
         self.sums.append(np.zeros(len(self.masks[-1]), np.float32))
         self.cross = np.pad(self.cross, ((0, 1), (0, 1)))
         self.refined = np.append(self.refined, 0.0)
+        self.roundness = np.append(self.roundness, 1.0)
+        self.bright = np.vstack([self.bright, self._bright(column)])
 
     def trust(self, k: int, column: Column, energy: float) -> None:
         """Count a footprint that is known from before as if it had been seen with this energy, ADU^2."""
@@ -67,6 +71,8 @@ class Shapes:
         self.sums = [self.sums[k] for k in positions]
         self.cross = self.cross[np.ix_(positions, positions)]
         self.refined = self.refined[positions]
+        self.roundness = self.roundness[positions]
+        self.bright = self.bright[positions]
 
     def forget(self) -> None:
         """Fade the statistics by one block."""
@@ -153,10 +159,12 @@ class Shapes:
                     mask, self._scratch, *model.columns[j], np.float32(self.cross[k, j] / energy), estimate
                 )
         self._level(mask, estimate, model.columns[k])
+        self.roundness[k] = self._roundness(mask, estimate)
         column = self._tidy(mask, np.maximum(estimate, 0), model.columns[k])
         if column is None:
             return False
         model.columns[k] = column
+        self.bright[k] = self._bright(column)
         return True
 
     def _level(self, mask: IntArray, estimate: FloatArray, old: Column) -> None:
@@ -167,15 +175,34 @@ class Shapes:
         if rim.any():
             estimate -= max(float(np.median(estimate[rim])), 0.0)
 
-    def _tidy(self, mask: IntArray, estimate: FloatArray, old: Column) -> Column | None:
-        """Return the connected part of an estimate around the old peak, or None if nothing sensible is left."""
-        width = self._shape[1]
-        rows, cols = mask // width, mask % width
+    def _roundness(self, mask: IntArray, estimate: FloatArray) -> float:
+        """Return how much an estimate looks like a cell: r with the round Gaussian that fits it best."""
+        smooth = blur(self._image(mask, estimate)[0])
+        return best_gaussian(smooth, np.maximum(smooth, 0), self._diameter)[0]
+
+    def _bright(self, column: Column) -> tuple[float, float]:
+        """Return the centre of what is above half the maximum of a footprint: where its light is."""
+        image, top, left = self._image(*column)
+        smooth = blur(image)
+        core = np.where(smooth > 0.5 * smooth.max(), smooth, 0).astype(np.float64)
+        total = core.sum() + 1e-12
+        y, x = core.sum(1) @ np.arange(core.shape[0]), core.sum(0) @ np.arange(core.shape[1])
+        return top + float(y / total), left + float(x / total)
+
+    def _image(self, mask: IntArray, values: FloatArray) -> tuple[FloatArray, int, int]:
+        """Return values (n,) of a mask as an image, 0 around them, and the row and column of its first pixel."""
+        rows, cols = mask // self._shape[1], mask % self._shape[1]
         top, left, bottom, right = self._box(mask)
         image = np.zeros((bottom - top, right - left), np.float32)
-        image[rows - top, cols - left] = estimate
+        image[rows - top, cols - left] = values
+        return image, top, left
+
+    def _tidy(self, mask: IntArray, estimate: FloatArray, old: Column) -> Column | None:
+        """Return the connected part of an estimate around the old peak, or None if nothing sensible is left."""
+        image, top, left = self._image(mask, estimate)
         if image.max() <= 0:
             return None
+        width = self._shape[1]
         y, x = centre_of(old, width)
         seed = _peak_near(image, y - top, x - left, self._reach / 3)
         image = trim(image, seed)

@@ -182,3 +182,26 @@ def test_a_mask_ends_at_the_edge_of_the_field(centre):
     assert len(set(shapes.masks[0].tolist())) == len(shapes.masks[0]) == len(shapes.sums[0]) > 50
     assert rows.max() < SHAPE[0]
     assert np.hypot(rows - centre[0], cols - centre[1]).max() < 12
+
+
+def test_a_ring_of_light_is_told_from_a_cell():
+    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    ring = np.exp(-((np.hypot(rows - 24, cols - 40) - 6) ** 2) / 2)
+    scene = Scene([cell(24, 18), ring / np.linalg.norm(ring)], [cell(24, 18), cell(24, 40)])
+    assert scene.shapes.roundness.tolist() == [1, 1]  # nothing is known yet
+    for seed in range(3):
+        scene.block(random_activity(seed, 2), seed)
+    assert scene.shapes.roundness[0] > 0.9
+    assert scene.shapes.roundness[1] < 0.5
+
+
+def test_the_bright_part_of_a_strip_at_the_border_lies_at_the_border():
+    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    strip = (cols < 3) * np.exp(-((rows - 24) ** 2) / 18)
+    truth = strip + 0.2 * cell(24, 7, 2.5) / cell(24, 7, 2.5).max()
+    scene = Scene([truth / np.linalg.norm(truth)], [cell(24, 6)])
+    assert scene.shapes.bright[0] == pytest.approx((24, 6), abs=0.2)
+    for seed in range(3):
+        scene.block(random_activity(seed, 1), seed)
+    assert scene.shapes.bright[0, 1] < 2
+    assert scene.shapes.bright[0, 0] == pytest.approx(24, abs=0.5)
