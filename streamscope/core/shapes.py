@@ -27,6 +27,7 @@ _RIM = 1.1  # radius of the rim, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
 _LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
+_ROUNDNESS_RATE = 0.3  # weight of the latest estimate: beside cells that are not known yet the first are bad
 _LEAST_NEWS = 0.15  # part of that energy that is new since the shape was refined last
 
 
@@ -42,7 +43,7 @@ class Shapes:
         self.sums: list[FloatArray] = []  # CY
         self.cross: DoubleArray = np.zeros((0, 0))  # CC
         self.refined: DoubleArray = np.zeros(0)  # CC_kk when the footprint was refined last, faded since
-        self.roundness: DoubleArray = np.zeros(0)  # r of the estimate with the best Gaussian; 1 at birth
+        self.roundness: DoubleArray = np.zeros(0)  # smoothed r of the estimates with the best Gaussian
         self.bright: DoubleArray = np.zeros((0, 2))  # y, x of what is above half the maximum of a footprint
         self._scratch = np.full(shape[0] * shape[1], -1, np.int32)
 
@@ -159,7 +160,7 @@ class Shapes:
                     mask, self._scratch, *model.columns[j], np.float32(self.cross[k, j] / energy), estimate
                 )
         self._level(mask, estimate, model.columns[k])
-        self.roundness[k] = self._roundness(mask, estimate)
+        self.roundness[k] += _ROUNDNESS_RATE * (self._roundness(mask, estimate) - self.roundness[k])
         column = self._tidy(mask, np.maximum(estimate, 0), model.columns[k])
         if column is None:
             return False
@@ -178,7 +179,7 @@ class Shapes:
     def _roundness(self, mask: IntArray, estimate: FloatArray) -> float:
         """Return how much an estimate looks like a cell: r with the round Gaussian that fits it best."""
         smooth = blur(self._image(mask, estimate)[0])
-        return best_gaussian(smooth, np.maximum(smooth, 0), self._diameter)[0]
+        return max(best_gaussian(smooth, np.maximum(smooth, 0), self._diameter)[0], 0.0)
 
     def _bright(self, column: Column) -> tuple[float, float]:
         """Return the centre of what is above half the maximum of a footprint: where its light is."""
