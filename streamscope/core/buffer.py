@@ -81,7 +81,8 @@ class FrameBuffer:
         slots = self.order()
         top, left, bottom, right = box
         y0, y1, x0, x1 = self.rects[slots].T
-        return slots[(y0 <= top) & (bottom <= y1) & (x0 <= left) & (right <= x1)]
+        shown = (y0 <= top) & (bottom <= y1) & (x0 <= left) & (right <= x1)
+        return np.asarray(slots[shown], np.int64)
 
     def median(self, most: int) -> FloatArray:
         """Return the median image (H, W), ADU, of at most about `most` frames spread over the buffer.

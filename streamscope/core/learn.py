@@ -20,6 +20,7 @@ from streamscope.core.detect import Detector
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.kernels import sparse
 from streamscope.core.kinetics import SessionKinetics
+from streamscope.core.light import Light
 from streamscope.core.memory import Memory
 from streamscope.core.merge import duplicates
 from streamscope.core.model import Model, centre_of
@@ -37,6 +38,7 @@ _RETIRE_BORDER = 0.4
 _SEED_ENERGY = 2000.0  # sum of squared activity, noise units, that yesterday's footprint counts for
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
 _START_OVER_BLOCKS = (1, 2, 3, 5, 8)
+_LIGHT_FRAMES = 5  # that tell how bright the light is at the end of a block
 
 
 class Learner:
@@ -54,6 +56,7 @@ class Learner:
         self._births = Births(config)
         self._shapes = Shapes(config, shape)
         self._kinetics = SessionKinetics(config)
+        self._light = Light()
         self._background = np.zeros(self.model.geometry.grid, np.float32)
         self._fine = np.zeros(self.model.fine.grid, np.float32)
         self._fine_background = np.zeros(self.model.fine.grid, np.float32)
@@ -146,6 +149,8 @@ class Learner:
 
     def _close_block(self, frame: int) -> Epoch:
         """Learn from the block that ends with `frame`, and return the new model."""
+        if self._light_jumped() or not self.memory.buffer.n:
+            return self.model.epoch(frame, self._kinetics.present, ())
         if self._n_blocks in _START_OVER_BLOCKS and self._holds_all():
             self._start_over()
         if self._seeder is not None:
@@ -202,8 +207,26 @@ class Learner:
 
     def _keep_up(self, frame: int) -> Epoch:
         """Return the frozen model with the static background of now: traces would drift as the light bleaches."""
-        self._settle_baselines()
+        if not self._light_jumped():
+            self._settle_baselines()
         return self.model.epoch(frame, self._kinetics.present, ())
+
+    def _light_jumped(self) -> bool:
+        """Return whether the light made a step in this block; if so, put b0 right and learn nothing from before."""
+        model, buffer = self.model, self.memory.buffer
+        if self._holds_all() or not buffer.n:
+            return False
+        slots = buffer.order(last=_LIGHT_FRAMES)
+        smooth = np.empty((1, model.geometry.n_bins), np.float32)
+        apply_ring(model.ring, model.geometry, model.b0_blocks[None], smooth)
+        rest, background = (values[slots].mean(0) for values in (buffer.rest, buffer.background))
+        step = self._light.step(rest, background, model.b0_blocks, smooth[0])
+        if not step:
+            return False
+        self.memory.brighten(1 + step)
+        self._births.forget()
+        self._detector.restart()
+        return True
 
     def _holds_all(self) -> bool:
         return self._n <= self.memory.buffer.size
@@ -297,11 +320,12 @@ class Learner:
         """
         model = self.model
         silent = frame - model.active_at > self._config.frames(self._config.detect.give_up_s)
+        from_border = self._from_border()
         gone: dict[int, str] = {}
         for k in range(model.n):
             if model.ids[k] in self._seeded:
                 continue
-            if reason := self._no_cell(k):
+            if reason := self._no_cell(k, from_border[k]):
                 gone[k] = reason
                 self._births.leave_alone(*model.centres[k])
             elif silent[k] and model.status[k] != CONFIRMED:
@@ -311,12 +335,12 @@ class Learner:
                 self._events.append(ComponentEvent("retired", model.ids[k], frame, reason=reason))
             self._remove(list(gone))
 
-    def _no_cell(self, k: int) -> str:
+    def _no_cell(self, k: int, from_border: float) -> str:
         """Return why the footprint of a component cannot be that of a cell, or nothing."""
         roundness = self._shapes.roundness[k]
         if roundness < _LEAST_ROUNDNESS:
             return f"no cell by its shape, r {roundness:.2f} with a round one"
-        if self.model.status[k] == CONFIRMED and self._from_border()[k] < _RETIRE_BORDER:
+        if self.model.status[k] == CONFIRMED and from_border < _RETIRE_BORDER:
             return "its light lies at the border"
         return ""
 
