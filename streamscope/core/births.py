@@ -22,15 +22,19 @@ _BOX_DIAMETERS = 1.75  # half side of the box that is fitted
 _SITE_DIAMETERS = 1.0  # half side of what a frame must show to be used
 _LEAST_VIEW = 0.8  # of the frames: what they show is the view
 _LEAST_SHOWN = 0.5  # of the frames that must show the site
+_MOST_AT_FIELD, _MOST_AT_VIEW = 0.3, 0.7  # of the peak, on the outermost line
 _NEAR_DIAMETERS = 3.5  # components that can reach into the box
 _APART_DIAMETERS = 1.3  # two births of one block
 _SAME_OVERLAP = 0.75
 _SIMILAR_OVERLAP, _SIMILAR_R = 0.35, 0.5
 _SATELLITE_DIAMETERS, _SATELLITE_ENERGY, _SATELLITE_PART = 1.6, 0.7, 0.5
 _SATELLITE_SN = 4.0
-_FORGET_BLOCKS = 16  # after a first rejection; twice as many after each further one
-_MOST_DOUBLINGS = 12
-_WEIGHT_OF_FAILURE = 4  # rejections that a component counts for that turned out to be no cell
+_FIRST_WAIT, _LONGER = (
+    8,
+    1.5,
+)  # blocks after a first rejection, and by how much it grows with each further one
+_MOST_TRIES = 24  # that the wait grows with
+_WEIGHT_OF_FAILURE = 7  # rejections that a component counts for that turned out to be no cell
 _RISEN = 1.2
 
 
@@ -96,7 +100,7 @@ class Births:
 
     def _waits(self) -> DoubleArray:
         """Return how many blocks each rejected site waits for its next examination."""
-        return np.asarray(_FORGET_BLOCKS * 2.0 ** np.minimum(self._rejected[:, 4] - 1, _MOST_DOUBLINGS))
+        return np.asarray(_FIRST_WAIT * _LONGER ** np.minimum(self._rejected[:, 4] - 1, _MOST_TRIES))
 
     def leave_alone(self, y: float, x: float) -> None:
         """Remember that what was at a site turned out to be no cell."""
@@ -141,7 +145,7 @@ class Births:
         fit = examine(movie, candidate.y - top, candidate.x - left, self._diameter)
         if isinstance(fit, Rejected):
             return fit
-        if _truncated(fit.image, (top, left, bottom, right), view):
+        if _truncated(fit.image, (top, left, bottom, right), view, model.shape):
             return Rejected("at the border")
         rows, cols = np.nonzero(fit.image)
         column = unit(((rows + top) * w + cols + left).astype(np.int32), fit.image[rows, cols])
@@ -234,9 +238,22 @@ def _around(y: float, x: float, half: float, view: tuple[int, int, int, int]) ->
     )
 
 
-def _truncated(image: FloatArray, box: tuple[int, int, int, int], view: tuple[int, int, int, int]) -> bool:
-    """Return whether a footprint is cut by the edge of the view: bright pixels on the outermost line."""
-    level = 0.3 * image.max()
-    edges = [image[0], image[:, 0], image[-1], image[:, -1]]
-    cut = [here == edge for here, edge in zip(box, view, strict=True)]
-    return any(at_edge and bool((line > level).any()) for at_edge, line in zip(cut, edges, strict=True))
+def _truncated(
+    image: FloatArray,
+    box: tuple[int, int, int, int],
+    view: tuple[int, int, int, int],
+    shape: tuple[int, int],
+) -> bool:
+    """Return whether a footprint is cut: bright pixels on the outermost line of the field, or of the view.
+
+    What lies between the edge of the view and that of the field may come into view later: only the brightest part
+    must not lie there.
+    """
+    field = (0, 0, *shape)
+    for line, here, in_view, last in zip(
+        (image[0], image[:, 0], image[-1], image[:, -1]), box, view, field, strict=True
+    ):
+        most = _MOST_AT_FIELD if here == last else _MOST_AT_VIEW
+        if here == in_view and bool((line > most * image.max()).any()):
+            return True
+    return False

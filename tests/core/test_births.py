@@ -154,28 +154,27 @@ def test_a_rejected_site_is_forgotten_after_a_while():
     model, buffer = world(9, [(np.ones(SHAPE), events(20, 50))])
     births.search([Candidate(22, 30, 10)], model, buffer)
     model, buffer = world(9, [(gaussian(22, 30), events(20, 50))])
-    for _ in range(16):
+    for _ in range(8):
         assert births.search([Candidate(22, 30, 10)], model, buffer) == []
     assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
 
 
-def test_the_wait_doubles_each_time_a_site_is_rejected():
+def test_a_site_waits_longer_each_time_it_is_rejected():
     births = Births(CONFIG)
     model, buffer = world(9, [(np.ones(SHAPE), events(20, 50))])
     tried = []
     births._try = lambda *args: tried.append(births._block) or Rejected("not a blob")
-    for _ in range(150):
+    for _ in range(120):
         births.search([Candidate(22, 30, 10)], model, buffer)
-    assert np.diff(tried).tolist() == [17, 33, 65]
+    assert np.diff(tried).tolist() == [9, 13, 19, 28, 41]
 
 
 def test_where_a_component_turned_out_to_be_no_cell_nothing_is_born_for_a_long_time():
     births = Births(CONFIG)
     model, buffer = world(9, [(gaussian(22, 30), events(20, 50))])
     births.leave_alone(22.4, 30.4)
-    for _ in range(127):
+    for _ in range(91):
         assert births.search([Candidate(22, 30, 1000)], model, buffer) == []
-    births._block += 1
     assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
 
 
