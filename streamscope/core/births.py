@@ -9,7 +9,7 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring_locally
-from streamscope.core.buffer import FrameBuffer
+from streamscope.core.buffer import LEAST_VIEW, FrameBuffer
 from streamscope.core.candidate import Fit, Rejected, examine
 from streamscope.core.deconvolve import noise_sd
 from streamscope.core.detect import Candidate
@@ -20,7 +20,6 @@ from streamscope.types import BoolArray, DoubleArray, FloatArray, LongArray
 
 _BOX_DIAMETERS = 1.75  # half side of the box that is fitted
 _SITE_DIAMETERS = 1.0  # half side of what a frame must show to be used
-_LEAST_VIEW = 0.8  # of the frames: what they show is the view
 _LEAST_SHOWN = 0.5  # of the frames that must show the site
 _MOST_AT_FIELD, _MOST_AT_VIEW = 0.3, 0.7  # of the peak, on the outermost line
 _NEAR_DIAMETERS = 3.5  # components that can reach into the box
@@ -134,7 +133,7 @@ class Births:
 
     def _try(self, candidate: Candidate, model: Model, buffer: FrameBuffer) -> Birth | Rejected:
         w = model.shape[1]
-        view = buffer.view(_LEAST_VIEW)
+        view = buffer.view(LEAST_VIEW)
         top, left, bottom, right = _around(candidate.y, candidate.x, _BOX_DIAMETERS * self._diameter, view)
         slots = buffer.showing(_around(candidate.y, candidate.x, _SITE_DIAMETERS * self._diameter, view))
         if bottom <= top or right <= left or len(slots) < _LEAST_SHOWN * buffer.n:

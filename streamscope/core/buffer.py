@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.kernels import sparse
-from streamscope.types import FloatArray, LongArray
+from streamscope.types import BoolArray, FloatArray, LongArray
 
+LEAST_VIEW = 0.8  # of the frames: what they show is the view
 _SCALE = 256.0  # stored ADU are multiples of 1/256
 
 
@@ -79,10 +80,13 @@ class FrameBuffer:
     def showing(self, box: tuple[int, int, int, int]) -> LongArray:
         """Return the slots of the frames that showed all of a box (top, left, bottom, right), oldest first."""
         slots = self.order()
+        return np.asarray(slots[self.shown(slots, box)], np.int64)
+
+    def shown(self, slots: LongArray, box: tuple[int, int, int, int]) -> BoolArray:
+        """Return which of the frames in `slots` showed all of a box (top, left, bottom, right)."""
         top, left, bottom, right = box
         y0, y1, x0, x1 = self.rects[slots].T
-        shown = (y0 <= top) & (bottom <= y1) & (x0 <= left) & (right <= x1)
-        return np.asarray(slots[shown], np.int64)
+        return np.asarray((y0 <= top) & (bottom <= y1) & (x0 <= left) & (right <= x1))
 
     def median(self, most: int) -> FloatArray:
         """Return the median image (H, W), ADU, of at most about `most` frames spread over the buffer.

@@ -16,11 +16,11 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring_locally
-from streamscope.core.buffer import FrameBuffer
+from streamscope.core.buffer import LEAST_VIEW, FrameBuffer
 from streamscope.core.candidate import best_gaussian, blur, trim
 from streamscope.core.kernels import shapes as kernels
 from streamscope.core.model import Column, Model, centre_of, unit
-from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
+from streamscope.types import BoolArray, DoubleArray, FloatArray, IntArray, LongArray
 
 _REACH = 1.25  # mask radius, cell diameters
 _RIM = 1.1  # radius of the rim, cell diameters
@@ -119,6 +119,7 @@ class Shapes:
         masks = [self.masks[k] for k in which]
         if not masks:
             return
+        weight = weight * self._shown(masks, which, buffer, slots)
         indptr = np.concatenate([[0], np.cumsum([len(m) for m in masks])]).astype(np.int64)
         sums = np.zeros(indptr[-1], np.float32)
         kernels.accumulate(
@@ -140,6 +141,18 @@ class Shapes:
         for i, k in enumerate(which):
             self.sums[k] += sums[indptr[i] : indptr[i + 1]]
         self.cross[which] += weight[:, which].T.astype(np.float64) @ buffer.c[slots].astype(np.float64)
+
+    def _shown(
+        self, masks: list[IntArray], which: LongArray, buffer: FrameBuffer, slots: LongArray
+    ) -> BoolArray:
+        """Return which frames (n, K) show all of a mask that most frames show; the others would cut the footprint."""
+        view = buffer.view(LEAST_VIEW)
+        shown = np.zeros((len(slots), len(self.masks)), np.bool_)
+        for k, mask in zip(which, masks, strict=True):
+            top, left, bottom, right = self._box(mask)
+            box = max(top, view[0]), max(left, view[1]), min(bottom, view[2]), min(right, view[3])
+            shown[:, k] = buffer.shown(slots, box)
+        return shown
 
     def update(self, model: Model, which: LongArray) -> list[int]:
         """Refine the footprints of the components `which`; return those that changed."""

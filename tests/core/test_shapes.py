@@ -43,8 +43,8 @@ class Scene:
             self.shapes.add(self.model.columns[-1])
         self.model.rebuild()
 
-    def block(self, activity, seed):
-        """Learn from frames with this activity (N, K); return which footprints changed."""
+    def block(self, activity, seed, fields=((0, SHAPE[0], 0, SHAPE[1]),)):
+        """Learn from frames with this activity (N, K), one field after the other; return which footprints changed."""
         rng = np.random.default_rng(seed)
         n_components = activity.shape[1]
         buffer = FrameBuffer(N, SHAPE, self.model.geometry.grid)
@@ -53,7 +53,7 @@ class Scene:
         blocks = np.zeros(self.model.geometry.n_bins, np.float32)
         for t, c in enumerate(activity.astype(np.float32)):
             image = 80 + sum(v * a for v, a in zip(c, self.truth, strict=True)) + rng.normal(0, 3, SHAPE)
-            field = (0, SHAPE[0], 0, SHAPE[1])
+            field = fields[t % len(fields)]
             still = (blocks, blocks, blocks, nothing, nothing, nothing)
             buffer.push(image.astype(np.float32), field, t, *still, c)
         self.shapes.forget()
@@ -207,3 +207,14 @@ def test_the_bright_part_of_a_strip_at_the_border_lies_at_the_border():
         scene.block(random_activity(seed, 1), seed)
     assert scene.shapes.bright[0, 1] < 2
     assert scene.shapes.bright[0, 0] == pytest.approx(24, abs=0.5)
+
+
+def test_frames_that_show_a_part_of_a_cell_do_not_cut_its_footprint():
+    truth = cell(24, 9)
+    scene = Scene([truth], [truth])
+    whole, part = (0, SHAPE[0], 0, SHAPE[1]), (0, SHAPE[0], 9, SHAPE[1])
+    for seed in range(4):
+        activity = random_activity(seed, 1)
+        activity[5::6] = 400  # its largest events are seen in part only
+        scene.block(activity, seed, [whole] * 5 + [part])
+    assert cosine(scene.model.columns[0], truth) > 0.98
