@@ -96,11 +96,11 @@ def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Reject
     )
     if failed:
         return Rejected("too short" if failed == sites.TOO_SHORT else "nothing there")
-    halves = [_blur(_sum_of(flat, trace, half).reshape(h, w)) for half in _halves(active)]
+    halves = [blur(_sum_of(flat, trace, half).reshape(h, w)) for half in _halves(active)]
     split_half = _pearson(halves[0], halves[1], disc)
     if split_half < _LEAST_SPLIT_HALF:
         return Rejected("not reproducible")
-    blob, sigma = _best_gaussian(halves[0] + halves[1], image, diameter)
+    blob, sigma = best_gaussian(halves[0] + halves[1], image, diameter)
     if blob < _LEAST_BLOB:
         return Rejected("not a blob")
     if not _SIGMA_RANGE[0] * diameter <= sigma <= _SIGMA_RANGE[1] * diameter:
@@ -108,7 +108,7 @@ def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Reject
     peak = float(np.partition(trace, -_LEAST_ACTIVE)[-_LEAST_ACTIVE:].mean() / noise_sd(trace))
     if peak < _LEAST_PEAK_SN:
         return Rejected("weak")
-    final = trim(image, np.unravel_index(int(np.argmax(_blur(image) * disc)), image.shape))
+    final = trim(image, np.unravel_index(int(np.argmax(blur(image) * disc)), image.shape))
     return Fit(final, trace, active, split_half, blob, peak)
 
 
@@ -128,7 +128,8 @@ def _sum_of(flat: FloatArray, trace: FloatArray, which: BoolArray) -> FloatArray
     return out
 
 
-def _blur(image: FloatArray) -> FloatArray:
+def blur(image: FloatArray) -> FloatArray:
+    """Return an image blurred by a Gaussian of 1 px."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), np.float32)
 
 
@@ -137,7 +138,7 @@ def _pearson(a: FloatArray, b: FloatArray, where: BoolArray) -> float:
     return float((u @ v) / (np.linalg.norm(u) * np.linalg.norm(v) + 1e-12))
 
 
-def _best_gaussian(shape: FloatArray, image: FloatArray, diameter: float) -> tuple[float, float]:
+def best_gaussian(shape: FloatArray, image: FloatArray, diameter: float) -> tuple[float, float]:
     """Return the best correlation with a round Gaussian about the centroid, and its sigma, px."""
     r2 = _squared_distance(shape.shape, *_centroid(image))
     where = r2 <= (_DISC * diameter) ** 2
@@ -168,7 +169,7 @@ def trim(image: FloatArray, seed: tuple[int, int] | tuple[np.intp, ...]) -> Floa
 
     An image without light comes back as zeros.
     """
-    smooth = _blur(image)
+    smooth = blur(image)
     parts, _ = label(smooth > _CUT * smooth.max())
     keep = parts == parts[tuple(int(s) for s in seed)]
     out = np.where(keep, image, 0).astype(np.float32)

@@ -21,21 +21,25 @@ from streamscope.core.detect import Detector
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.kernels import sparse
 from streamscope.core.kinetics import SessionKinetics
+from streamscope.core.light import Light
 from streamscope.core.memory import Memory
 from streamscope.core.merge import duplicates
 from streamscope.core.model import Model, centre_of
 from streamscope.core.seed import Planted, Seed, Seeder, trace_noise
 from streamscope.core.shapes import Shapes
-from streamscope.types import ComponentEvent, FloatArray, FrameResult, LongArray, SeedReport
+from streamscope.types import ComponentEvent, DoubleArray, FloatArray, FrameResult, LongArray, SeedReport
 
 _MEAN_MEMORY_S = 30.0
 _LARGEST_GAUGE_SN = 2.0  # baseline correction of one block
 _CONFIRM_PEAK_SN = 8.0
 _SILENT_SN = 4.0  # peaks of a block below this may be noise
-_CONFIRM_BORDER = 0.5  # least distance of the centre from the border, cell diameters
+_LEAST_ROUNDNESS = 0.65  # of a refined footprint
+_CONFIRM_BORDER = 0.5  # least distance of the bright part from the border, cell diameters
+_RETIRE_BORDER = 0.4
 _SEED_ENERGY = 2000.0  # sum of squared activity, noise units, that yesterday's footprint counts for
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
 _START_OVER_BLOCKS = (1, 2, 3, 5, 8)
+_LIGHT_FRAMES = 5  # that tell how bright the light is at the end of a block
 
 
 class Learner:
@@ -60,6 +64,7 @@ class Learner:
         self._births = Births(config, crew)
         self._shapes = Shapes(config, shape)
         self._kinetics = SessionKinetics(config)
+        self._light = Light()
         self._background = np.zeros(self.model.geometry.grid, np.float32)
         self._fine = np.zeros(self.model.fine.grid, np.float32)
         self._fine_background = np.zeros(self.model.fine.grid, np.float32)
@@ -152,6 +157,8 @@ class Learner:
 
     def _close_block(self, frame: int) -> Epoch:
         """Learn from the block that ends with `frame`, and return the new model."""
+        if self._light_jumped() or not self.memory.buffer.n:
+            return self.model.epoch(frame, self._kinetics.present, ())
         if self._n_blocks in _START_OVER_BLOCKS and self._holds_all():
             self._start_over()
         if self._seeder is not None:
@@ -208,8 +215,26 @@ class Learner:
 
     def _keep_up(self, frame: int) -> Epoch:
         """Return the frozen model with the static background of now: traces would drift as the light bleaches."""
-        self._settle_baselines()
+        if not self._light_jumped():
+            self._settle_baselines()
         return self.model.epoch(frame, self._kinetics.present, ())
+
+    def _light_jumped(self) -> bool:
+        """Return whether the light made a step in this block; if so, put b0 right and learn nothing from before."""
+        model, buffer = self.model, self.memory.buffer
+        if self._holds_all() or not buffer.n:
+            return False
+        slots = buffer.order(last=_LIGHT_FRAMES)
+        smooth = np.empty((1, model.geometry.n_bins), np.float32)
+        apply_ring(model.ring, model.geometry, model.b0_blocks[None], smooth)
+        rest, background = (values[slots].mean(0) for values in (buffer.rest, buffer.background))
+        step = self._light.step(rest, background, model.b0_blocks, smooth[0])
+        if not step:
+            return False
+        self.memory.brighten(1 + step)
+        self._births.forget()
+        self._detector.restart()
+        return True
 
     def _holds_all(self) -> bool:
         return self._n <= self.memory.buffer.size
@@ -295,21 +320,42 @@ class Learner:
         return (stronger, weaker) if swap else (weaker, stronger)
 
     def _retire(self, frame: int) -> None:
-        """Give up what was never confirmed and has been silent for long: noise, or a flash of something else.
+        """Give up what is no cell after all.
 
-        What was seeded stays: that it is a cell was known before.
+        That is what was never confirmed and has been silent for long (noise, or a flash of something else), and
+        what does not look like a cell once its footprint is known from many frames: the rest that a bright cell
+        leaves around it, or a strip along the border. What was seeded stays: that it is a cell was known before.
         """
         model = self.model
         silent = frame - model.active_at > self._config.frames(self._config.detect.give_up_s)
-        gone = [int(k) for k in np.flatnonzero(silent) if self._may_go(int(k))]
-        if not gone:
-            return
-        reason = f"never confirmed, silent for {self._config.detect.give_up_s:g} s"
-        self._events += [ComponentEvent("retired", model.ids[k], frame, reason=reason) for k in gone]
-        self._remove(gone)
+        from_border = self._from_border()
+        gone: dict[int, str] = {}
+        for k in range(model.n):
+            if model.ids[k] in self._seeded:
+                continue
+            if reason := self._no_cell(k, from_border[k]):
+                gone[k] = reason
+                self._births.leave_alone(*model.centres[k])
+            elif silent[k] and model.status[k] != CONFIRMED:
+                gone[k] = f"never confirmed, silent for {self._config.detect.give_up_s:g} s"
+        if gone:
+            for k, reason in gone.items():
+                self._events.append(ComponentEvent("retired", model.ids[k], frame, reason=reason))
+            self._remove(list(gone))
 
-    def _may_go(self, k: int) -> bool:
-        return self.model.status[k] != CONFIRMED and self.model.ids[k] not in self._seeded
+    def _no_cell(self, k: int, from_border: float) -> str:
+        """Return why the footprint of a component cannot be that of a cell, or nothing."""
+        roundness = self._shapes.roundness[k]
+        if roundness < _LEAST_ROUNDNESS:
+            return f"no cell by its shape, r {roundness:.2f} with a round one"
+        if self.model.status[k] == CONFIRMED and from_border < _RETIRE_BORDER:
+            return "its light lies at the border"
+        return ""
+
+    def _from_border(self) -> DoubleArray:
+        """Return how far the bright part of each footprint is from the border of the field, cell diameters."""
+        bright, last = self._shapes.bright, np.array(self._shape) - 1
+        return np.asarray(np.minimum(bright, last - bright).min(1) / self._config.cell_diameter_px)
 
     def _remove(self, positions: list[int]) -> None:
         """Take components out of model and memory."""
@@ -334,8 +380,7 @@ class Learner:
         peak = np.where(planted, 0, self.memory.buffer.c[slots].max(0) / model.sn)
         model.peak = np.maximum(model.peak, peak)
         model.active_at[peak > _SILENT_SN] = frame
-        far = np.minimum(model.centres, np.array(self._shape) - 1 - model.centres).min(1)
-        ready = (model.peak >= _CONFIRM_PEAK_SN) & (far >= _CONFIRM_BORDER * self._config.cell_diameter_px)
+        ready = (model.peak >= _CONFIRM_PEAK_SN) & (self._from_border() >= _CONFIRM_BORDER)
         for k in np.flatnonzero(ready):
             if model.status[k] != CONFIRMED:
                 model.status[k] = CONFIRMED

@@ -63,6 +63,16 @@ class Memory:
         self._find_activity()
         window.c[: buffer.n] = buffer.c[: buffer.n]
 
+    def brighten(self, factor: float) -> None:
+        """Follow a step of the light: scale what stands still, and forget the frames from before."""
+        model = self.model
+        model.mean *= np.float32(factor)
+        model.level *= factor
+        model.settle_b0()
+        self.history.blocks *= np.float32(factor)
+        self.buffer.clear()
+        self.window.restart(self.window.y[:0])
+
     def shift_baselines(self, shift: FloatArray) -> None:
         """Move a constant from each trace (K,) into b0."""
         self.model.level -= shift

@@ -27,7 +27,7 @@ from streamscope.config import EngineConfig
 from streamscope.core.epoch import Epoch
 from streamscope.core.seed import Seed
 from streamscope.errors import StageError, StreamScopeError
-from streamscope.session.threads import NICENESS, ThreadCrew
+from streamscope.session.threads import NICENESS, SWITCH_S, ThreadCrew
 from streamscope.types import FloatArray, FrameResult, Shift
 
 Shape = tuple[int, int]
@@ -223,6 +223,7 @@ class _Server:
     def new(self, config: EngineConfig, shape: Shape, seed: Seed | None, threads: int) -> int:
         from streamscope.core.learn import Learner
 
+        sys.setswitchinterval(SWITCH_S)
         self._learner = Learner(config, shape, seed, ThreadCrew(threads) if threads > 1 else None)
         gc.collect()
         gc.freeze()

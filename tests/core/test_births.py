@@ -155,8 +155,78 @@ def test_a_rejected_site_is_forgotten_after_a_while():
     model, buffer = world(9, [(np.ones(SHAPE), events(20, 50))])
     births.search([Candidate(22, 30, 10)], model, buffer)
     model, buffer = world(9, [(gaussian(22, 30), events(20, 50))])
-    for _ in range(16):
+    for _ in range(8):
         assert births.search([Candidate(22, 30, 10)], model, buffer) == []
+    assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
+
+
+def test_a_site_waits_longer_each_time_it_is_rejected():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(9, [(np.ones(SHAPE), events(20, 50))])
+    tried = []
+    births._try = lambda *args: tried.append(births._block) or Rejected("not a blob")
+    for _ in range(120):
+        births.search([Candidate(22, 30, 10)], model, buffer)
+    assert np.diff(tried).tolist() == [9, 13, 19, 28, 41]
+
+
+def test_where_a_component_turned_out_to_be_no_cell_nothing_is_born_for_a_long_time():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(9, [(gaussian(22, 30), events(20, 50))])
+    births.leave_alone(22.4, 30.4)
+    for _ in range(91):
+        assert births.search([Candidate(22, 30, 1000)], model, buffer) == []
+    assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
+
+
+def test_a_birth_lets_its_neighbourhood_be_looked_at_again():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(9, [(np.ones(SHAPE), events(20, 50))])
+    assert births.search([Candidate(22, 30, 90), Candidate(22, 10, 90)], model, buffer) == []
+    model, buffer = world(5, [(gaussian(22, 21), events(25, 60)), (gaussian(22, 10), events(35))])
+    assert len(births.search([Candidate(22, 21, 10)], model, buffer)) == 1
+    model, buffer = world(9, [(gaussian(22, 30), events(20, 50)), (gaussian(22, 10), events(35))])
+    assert len(births.search([Candidate(22, 30, 10), Candidate(22, 10, 10)], model, buffer)) == 1
+
+
+def moved(buffer, slots, field):
+    """Let some frames have seen this field only."""
+    buffer.rects[slots] = field
+    for slot in slots:
+        y0, y1, x0, x1 = field
+        outside = np.ones(SHAPE, bool)
+        outside[y0:y1, x0:x1] = False
+        buffer.frames[slot][outside] = 0
+
+
+def test_frames_that_do_not_show_a_site_say_nothing_of_it():
+    model, buffer = world(11, [(gaussian(22, 8), events(20, 50))])
+    moved(buffer, np.arange(0, N, 5), (0, SHAPE[0], 9, SHAPE[1]))
+    (birth,) = Births(CONFIG, Crew()).search([Candidate(22, 8, 10)], model, buffer)
+    found = np.zeros(SHAPE[0] * SHAPE[1])
+    found[birth.column[0]] = birth.column[1]
+    assert found @ gaussian(22, 8).ravel() / np.linalg.norm(gaussian(22, 8)) > 0.97
+
+
+def test_what_few_frames_show_is_no_part_of_a_cell():
+    strip = np.zeros(SHAPE)
+    strip[:, :4] = 1.0
+    model, buffer = world(12, [(gaussian(22, 9), events(20, 50)), (strip, events(21, 51, height=200))])
+    hidden = np.setdiff1d(np.arange(N), np.r_[20:25, 50:55])
+    moved(buffer, hidden, (0, SHAPE[0], 4, SHAPE[1]))
+    (birth,) = Births(CONFIG, Crew()).search([Candidate(22, 9, 10)], model, buffer)
+    assert (birth.column[0] % SHAPE[1]).min() >= 4
+
+
+def test_a_site_that_half_of_the_frames_do_not_show_waits():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(13, [(gaussian(22, 30), events(20, 50))])
+    rects = buffer.rects.copy()
+    moved(buffer, np.arange(0, N, 2), (0, 20, 0, SHAPE[1]))
+    moved(buffer, np.arange(1, N, 2), (24, SHAPE[0], 0, SHAPE[1]))
+    assert births.search([Candidate(22, 30, 10)], model, buffer) == []
+    model, buffer = world(13, [(gaussian(22, 30), events(20, 50))])
+    assert np.array_equal(buffer.rects, rects)
     assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
 
 
