@@ -1,4 +1,4 @@
-"""What all tests share: fixed seeds, and pictures drawn to files only."""
+"""What all tests share: fixed seeds, pictures drawn to files only, and kernels that are compiled once."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # The same examples in every run, and no wall-clock limit on machines that do other work too.
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("fixed")
+
+if os.environ.get("PYTEST_XDIST_WORKER"):  # one of several processes that run the tests
+    from tests.compile_once import install
+
+    install()
