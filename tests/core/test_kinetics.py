@@ -30,7 +30,7 @@ def bursts(rng, fps, kinetics, n_cells=8, seconds=120):
         (10, Kinetics(1.2, 0.18)),
     ],
 )
-@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("factor", [0.5, pytest.param(1.0, marks=pytest.mark.slow), 2.0])
 def test_decay_and_rise_of_bursting_cells_are_found_from_a_wrong_indicator(fps, truth, factor):
     y = bursts(np.random.default_rng(1), fps, truth)
     found = fit_kinetics(y, np.ones(len(y), np.float32), fps, Kinetics(truth.decay_s * factor))
