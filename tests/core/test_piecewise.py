@@ -78,13 +78,13 @@ def test_bad_frame_repeats_the_field_and_teaches_nothing(bent):
         np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
-@pytest.mark.parametrize(("mode", "n_frames"), [("on", 100), ("auto", 170)])  # with a field, and until there is one
-def test_stage_keeps_the_contract(bent, mode, n_frames):
+@pytest.mark.parametrize("mode", ["on", "auto"])
+def test_stage_keeps_the_contract(bent, mode):
     frames, _, _ = bent
     config = config_of(mode)
     check_stage(
         lambda: Motion(config, SHAPE),
-        [(frame,) for frame in frames[:n_frames]],
+        [(frame,) for frame in frames[:170]],
         lambda state: Motion.from_state(config, SHAPE, state),
         dtype=np.float32,
     )
