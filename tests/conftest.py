@@ -40,3 +40,11 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture(scope="session")
+def compiled_learner() -> None:
+    """Compile here what a learner in another process needs: that one could not share the work."""
+    from streamscope.core.warmup import warm_up_learner
+
+    warm_up_learner(lambda *_: None)

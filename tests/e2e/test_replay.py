@@ -16,6 +16,8 @@ from streamscope.core.kernels._jit import signature_counts
 from streamscope.storage.journal import JournalReader
 from streamscope.storage.session_folder import open_session
 
+pytestmark = pytest.mark.usefixtures("compiled_learner")
+
 run = CliRunner()
 
 
