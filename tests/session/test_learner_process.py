@@ -13,6 +13,8 @@ from streamscope.errors import StageError
 from streamscope.session.learner_process import LearnerProcess
 from streamscope.types import Frame
 
+pytestmark = pytest.mark.usefixtures("compiled_learner")
+
 SHAPE = (56, 64)
 CONFIG = EngineConfig(
     cell_diameter_px=8,
