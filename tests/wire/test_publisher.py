@@ -222,7 +222,9 @@ def test_the_snapshot_is_the_present_table_and_the_next_numbers(context, running
 def test_a_stalled_subscriber_neither_delays_the_publisher_nor_other_subscribers(context, running, result):
     sample = result(0, 300)
     n = 3000
-    at_once = 100  # of 256: up to 128 that were read may still count, however late ZeroMQ's thread gets to run
+    at_once = (
+        100  # of 256: up to 128 that were read may still count, however late ZeroMQ's thread gets to run
+    )
     with (
         subscribed(context, running.endpoint, TRACES, rcvhwm=1, rcvbuf=4096) as stalled,
         subscribed(context, running.endpoint, TRACES) as reader,
