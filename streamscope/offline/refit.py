@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -43,6 +44,8 @@ from streamscope.types import (
 )
 
 Progress = Callable[[str, float], None]
+Registration: TypeAlias = tuple[FloatArray, FloatArray, FloatArray]  # shifts, qualities, fields
+AnySession = TypeVar("AnySession", bound="Session")
 
 _RING_RADIUS = 1.5  # cell diameters
 _RING_FRAMES = 600
@@ -88,22 +91,33 @@ def refit(
         Two calls with the same arguments give the same bytes.
     """
     report = progress or (lambda stage, done: None)
-    clock = Clock()
     n_frames = movie.info.n_frames
-    with FrameStore(movie.info.shape, n_frames, config.refit.chunk_frames) as store:
+    with registered(Session, movie, config, shifts, report) as (session, motion):
+        if n_frames >= _FEWEST_FRAMES:
+            session.begin(live, live_ids)
+            session.run(report)
+        else:
+            session.notes["warning"] = f"{n_frames} frames are too few to find cells in"
+        report("finishing", 0.0)
+        return session.result(*motion, live_ids, first_new_id)
+
+
+@contextmanager
+def registered(
+    kind: type[AnySession], movie: Movie, config: EngineConfig, shifts: FloatArray | None, report: Progress
+) -> Iterator[tuple[AnySession, Registration]]:
+    """Register a recording; give a session of it, without components, and what `SessionAligner.run` returned.
+
+    What they hold on disk goes at the end.
+    """
+    clock = Clock()
+    with FrameStore(movie.info.shape, movie.info.n_frames, config.refit.chunk_frames) as store:
         report("registering", 0.0)
-        aligner = SessionAligner(movie, config, shifts)
-        moved, quality, bends = aligner.run(store, lambda done: report("registering", done))
+        motion = SessionAligner(movie, config, shifts).run(store, lambda done: report("registering", done))
         clock.stop("registering")
-        session = Session(store, config, elapsed_frames(movie.gap), clock)
+        session = kind(store, config, elapsed_frames(movie.gap), clock)
         with session.survey.scratch:
-            if n_frames >= _FEWEST_FRAMES:
-                session.begin(live, live_ids)
-                session.run(report)
-            else:
-                session.notes["warning"] = f"{n_frames} frames are too few to find cells in"
-            report("finishing", 0.0)
-            return session.result(moved, quality, bends, live_ids, first_new_id)
+            yield session, motion
 
 
 def elapsed_frames(gap: IntArray) -> IntArray | None:

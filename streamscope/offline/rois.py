@@ -8,10 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from streamscope.config import EngineConfig
-from streamscope.offline.project import Background, project
-from streamscope.offline.refit import Clock, Progress, Session, elapsed_frames
-from streamscope.offline.reregister import SessionAligner
-from streamscope.offline.store import FrameStore
+from streamscope.offline.project import Background
+from streamscope.offline.refit import Progress, Session, registered
 from streamscope.offline.temporal import denoise
 from streamscope.types import FloatArray, Footprints, IdArray, Movie, RefitResult
 
@@ -26,7 +24,9 @@ class FixedSession(Session):
         b = self.background
         self.background = Background(b.geometry, np.zeros_like(b.W), b.mean_image, b.mean_bins)
         self.footprints, self.ids = live, live_ids.astype(np.int64)
-        self._u = project(self.store, live, self.background)
+        self.fit_traces()
+
+    def _denoise(self) -> None:
         self.activity = denoise(self._u, self.indicator)
 
     def judge(self) -> Sequence[str]:
@@ -60,17 +60,10 @@ def refit_rois(
         Called with the stage's name and the share of it that is done, 0..1.
     """
     report = progress or (lambda stage, done: None)
-    clock = Clock()
-    with FrameStore(movie.info.shape, movie.info.n_frames, config.refit.chunk_frames) as store:
-        report("registering", 0.0)
-        aligner = SessionAligner(movie, config, shifts)
-        moved, quality, bends = aligner.run(store, lambda done: report("registering", done))
-        clock.stop("registering")
-        session = FixedSession(store, config, elapsed_frames(movie.gap), clock)
-        with session.survey.scratch:
-            report("fitting traces", 0.0)
-            session.begin(rois, ids)
-            clock.stop("fitting traces")
-            report("finishing", 0.0)
-            result = session.result(moved, quality, bends, ids, None)
+    with registered(FixedSession, movie, config, shifts, report) as (session, motion):
+        report("fitting traces", 0.0)
+        session.begin(rois, ids)
+        session.clock.stop("fitting traces")
+        report("finishing", 0.0)
+        result = session.result(*motion, ids, None)
     return replace(result, reasons=("region of interest, given",) * rois.n)
