@@ -74,11 +74,11 @@ def _draw_field(axes: Any, comparison: Comparison) -> None:
 
 
 def _scale_bar(axes: Any, comparison: Comparison) -> None:
-    """Draw a bar of 100 um, or of 50 px where the size of a pixel is not known."""
+    """Draw a bar of 100 µm, or of 50 px where the size of a pixel is not known."""
     height, width = comparison.truth.footprints.shape
     length_px, text = 50.0, "50 px"
     if comparison.um_per_px is not None:
-        length_px, text = 100.0 / comparison.um_per_px, "100 um"
+        length_px, text = 100.0 / comparison.um_per_px, "100 µm"
     x, y = 0.96 * width, 0.96 * height
     axes.plot([x - length_px, x], [y, y], color="white", linewidth=3, solid_capstyle="butt")
     axes.text(
