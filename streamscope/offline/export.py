@@ -77,6 +77,8 @@ def live_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[A
             "ids": components.ids,
             "avail": components.avail,
             **_motion(frames.shifts, frames.field, components.footprints.shape, session.engine.um_per_px),
+            "quality": frames.quality.astype(np.float32),
+            "flags": frames.flags,
             "status": _text(components.status),
             "reasons": _text(components.reasons),
         }
@@ -100,6 +102,8 @@ def refit_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[
         "ids": refit.ids[rows],
         "avail": np.zeros(len(rows), np.int64),
         **_motion(refit.shifts, refit.field, refit.footprints.shape, session.engine.um_per_px),
+        "quality": refit.quality.astype(np.float32),
+        "flags": np.zeros(len(refit.quality), np.int64) if refit.flags is None else refit.flags,
         "status": _text(tuple(refit.status[k] for k in rows)),
         "reasons": _text(tuple(refit.reasons[k] for k in rows)),
     }

@@ -1,6 +1,7 @@
 """The offline refit: from a recording, and what was learned live, to the session's record.
 
-Every frame is registered anew to one fixed template and stored. Cells known from the live session are the start;
+Every frame is registered anew to one fixed template, and stored if it is a picture of the tissue; what follows learns
+from those alone. Cells known from the live session are the start;
 cells that stand out of what they leave are added, twice, and pieces of one cell are merged. Ring background,
 traces and footprints are fitted in turn, on all frames. In the end each component is accepted or rejected, with
 the reason.
@@ -24,18 +25,20 @@ from streamscope.core.kinetics import fit_kinetics
 from streamscope.offline import accept
 from streamscope.offline.pictures import correlation_image
 from streamscope.offline.project import Background, demix, mixed, project, rows_matrix
-from streamscope.offline.reregister import SessionAligner
+from streamscope.offline.reregister import Registration, SessionAligner
 from streamscope.offline.reshape import reshape
 from streamscope.offline.seeding import find_seeds
 from streamscope.offline.store import THREADS, FrameStore
 from streamscope.offline.survey import Survey
 from streamscope.offline.temporal import Indicator, denoise, events
+from streamscope.offline.timeline import Timeline
 from streamscope.types import (
+    FLAG_BAD_MOTION,
+    FLAG_BIG_MOTION,
     DoubleArray,
     FloatArray,
     Footprints,
     IdArray,
-    IntArray,
     Kinetics,
     LongArray,
     Movie,
@@ -93,22 +96,24 @@ def refit(
     with FrameStore(movie.info.shape, n_frames, config.refit.chunk_frames) as store:
         report("registering", 0.0)
         aligner = SessionAligner(movie, config, shifts)
-        moved, quality, bends = aligner.run(store, lambda done: report("registering", done))
+        found = aligner.run(store, lambda done: report("registering", done))
         clock.stop("registering")
-        session = Session(store, config, elapsed_frames(movie.gap), clock)
+        session = Session(store, config, Timeline.of(movie.gap, found.ok), clock)
         with session.survey.scratch:
-            if n_frames >= _FEWEST_FRAMES:
+            if store.n_frames >= _FEWEST_FRAMES:
                 session.begin(live, live_ids)
                 session.run(report)
             else:
-                session.notes["warning"] = f"{n_frames} frames are too few to find cells in"
+                session.notes["warning"] = _too_few(store.n_frames, n_frames)
             report("finishing", 0.0)
-            return session.result(moved, quality, bends, live_ids, first_new_id)
+            return session.result(found, live_ids, first_new_id)
 
 
-def elapsed_frames(gap: IntArray) -> IntArray | None:
-    """Return the frame periods since the frame before, (T,), or None if no frame is missing."""
-    return None if not np.any(gap) else np.asarray(gap, np.int32) + 1
+def _too_few(n_good: int, n_frames: int) -> str:
+    which = (
+        f"{n_frames} frames" if n_good == n_frames else f"{n_good} of {n_frames} frames show tissue, which"
+    )
+    return f"{which} are too few to find cells in"
 
 
 @dataclass
@@ -125,12 +130,13 @@ class _Clock:
 
 
 class Session:
-    """The model of one refit and what is fitted in turn; every step leaves footprints and traces in agreement."""
+    """The model of one refit and what is fitted in turn; every step leaves footprints and traces in agreement.
 
-    def __init__(
-        self, store: FrameStore, config: EngineConfig, elapsed: IntArray | None, clock: _Clock
-    ) -> None:
-        self.store, self.config, self.clock = store, config, clock
+    It knows the good frames of the recording, which the store holds, as if the others were missing.
+    """
+
+    def __init__(self, store: FrameStore, config: EngineConfig, timeline: Timeline, clock: _Clock) -> None:
+        self.store, self.config, self.timeline, self.clock = store, config, timeline, clock
         self.diameter = config.cell_diameter_px
         self.notes: dict[str, Any] = {"gone": {}, "found": []}
         self.footprints = Footprints.from_columns(store.shape, [])
@@ -143,7 +149,7 @@ class Session:
         self.background = Background(geometry, self._prior, mean, mean_bins)
         self._u = np.zeros((0, store.n_frames), np.float32)
         least = config.deconvolve.min_event_sn
-        self.indicator = Indicator(config.fps, Kinetics(config.decay_s), least, elapsed)
+        self.indicator = Indicator(config.fps, Kinetics(config.decay_s), least, timeline.elapsed)
         self.activity = denoise(self._u, self.indicator)
         clock.stop("surveying")
 
@@ -238,7 +244,11 @@ class Session:
         """Fit the decay and rise of the indicator, and denoise with them."""
         a, config = self.activity, self.config
         found = fit_kinetics(
-            a.C_raw, a.sn, config.fps, Kinetics(config.decay_s), start=self.indicator.kinetics
+            self.timeline.spread(a.C_raw, np.nan),
+            a.sn,
+            config.fps,
+            Kinetics(config.decay_s),
+            start=self.indicator.kinetics,
         )
         self.indicator = replace(self.indicator, kinetics=found)
         self._denoise()
@@ -297,14 +307,12 @@ class Session:
 
     def result(
         self,
-        shifts: FloatArray,
-        quality: FloatArray,
-        bends: FloatArray,
+        found: Registration,
         live_ids: IdArray | None,
         first_new_id: int | None,
     ) -> RefitResult:
-        """Return the record of the session."""
-        a, n = self.activity, self.footprints.n
+        """Return the record of the session, all of its frames."""
+        a, n, timeline = self.activity, self.footprints.n, self.timeline
         least = self.config.refit.min_peak_sn
         reasons = accept.verdicts(self.footprints, a, self.indicator.span, self.diameter, least)
         mean = self.survey.mean_image
@@ -317,21 +325,23 @@ class Session:
         self.notes |= {"seconds": dict(self.clock.seconds)}
         g = np.zeros((n, 2), np.float32)
         g[:, 0] = self.indicator.g
+        C = timeline.decayed(a.C, self.indicator.g)
         shape = self.store.shape
         return RefitResult(
             footprints=self.footprints,
             ids=_numbered(self.ids, live_ids, first_new_id),
-            C=a.C,
-            S=events(a, self.indicator),
-            C_raw=a.C_raw,
+            C=C,
+            S=timeline.spread(events(a, self.indicator), 0),
+            C_raw=np.where(timeline.ok, timeline.spread(a.C_raw, 0), C),
             sn=a.sn,
             g=g,
             snr=a.snr,
             status=tuple("rejected" if reason else "accepted" for reason in reasons),
             reasons=tuple(reason or "event, shape and place are those of a cell" for reason in reasons),
-            shifts=shifts,
-            quality=quality,
-            field=bends,
+            shifts=found.shifts,
+            quality=found.quality,
+            flags=_flags(found, self.diameter),
+            field=found.fields,
             b0=b0.reshape(shape),
             mean_image=mean.reshape(shape),
             correlation_image=picture,
@@ -347,3 +357,9 @@ def _numbered(ids: LongArray, live_ids: IdArray | None, first_new_id: int | None
     new = np.flatnonzero(out < 0)
     out[new] = first_new_id + np.arange(len(new))
     return out.astype(np.uint32)
+
+
+def _flags(found: Registration, diameter_px: float) -> LongArray:
+    """Return the flags of each frame, (T,), as live ones have them."""
+    big = (np.abs(found.shifts) > diameter_px).any(1)
+    return np.asarray(np.where(found.ok, 0, FLAG_BAD_MOTION) | np.where(big, FLAG_BIG_MOTION, 0), np.int64)
