@@ -19,7 +19,7 @@ from streamscope.core.kernels import sums, warp
 from streamscope.core.kernels.field import warp_field
 from streamscope.core.motion import BandPass, Matcher, Motion, Template
 from streamscope.core.piecewise import Registered
-from streamscope.core.quality import FrameQuality, edge_margin, row_jump, strange_share
+from streamscope.core.quality import LASTING_S, FrameQuality, edge_margin, row_jump, strange_share
 from streamscope.offline.bends import Bends
 from streamscope.offline.store import SCALE, THREADS, FrameStore, WordArray
 from streamscope.types import BoolArray, ByteArray, DoubleArray, FloatArray, Movie
@@ -105,6 +105,8 @@ class SessionAligner:
         self.rigid = not self._bends.settle(self._registered(frames, first), self._template)
         if not self.rigid:
             self._sharpen(frames, first)
+        self._lasting = max(config.frames(LASTING_S), 2)
+        self._unusual: list[tuple[float, float]] = []  # agreement and row jump of bad frames in a row
         self._quality = FrameQuality()
         found = self._measured(frames, first)
         for agreement, jump in zip(found.quality, found.jump, strict=True):
@@ -242,12 +244,26 @@ class SessionAligner:
         return words
 
     def _judged(self, found: _Measured) -> BoolArray:
-        """Return which of consecutive frames are pictures of the tissue, and let those into what is usual."""
+        """Return which of consecutive frames are pictures of the tissue, and let those into what is usual.
+
+        What lasts is the scene, as it is live, if it can be registered to the template of the session.
+        """
         ok = np.zeros(len(found.quality), bool)
         for k in range(len(ok)):
+            seen = float(found.quality[k]), float(found.jump[k])
             ok[k] = found.inside[k] and _credible(self._quality, found, k)
             if ok[k]:
-                self._quality.remember(float(found.quality[k]), float(found.jump[k]))
+                self._quality.remember(*seen)
+                self._unusual.clear()
+            elif found.inside[k] and seen[0] > self._quality.least:
+                self._unusual.append(seen)
+            else:
+                self._unusual.clear()
+            if len(self._unusual) >= self._lasting:
+                self._quality = FrameQuality()
+                for one in self._unusual:
+                    self._quality.remember(*one)
+                self._unusual.clear()
         return ok
 
     def _find(self, matcher: Matcher, filtered: FloatArray, t: int) -> tuple[float, float, float, bool]:

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from streamscope.core.kernels._jit import signature_counts
+from streamscope.core.quality import LASTING_S
 from streamscope.offline.refit import refit
 from streamscope.offline.warmup import warm_up_refit
 from streamscope.types import FLAG_BAD_MOTION, Footprints
-from tests.offline.refit_movies import CONFIG, SHAPE, ArrayMovie, match, simulate
+from tests.offline.refit_movies import CENTRES, CONFIG, SHAPE, ArrayMovie, match, simulate
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +214,18 @@ def test_a_recording_whose_first_half_is_dark_is_refitted_from_the_rest(recordin
     cosine, r, _ = match(result, A, np.concatenate([0 * F, F], 1))
     assert cosine.min() > 0.9
     assert r.min() > 0.95
+
+
+def test_a_change_that_lasts_is_learned_from_after_some_seconds(recording):
+    """A cover over a third of the field, with an edge right across it."""
+    movie, A, F, shifts = recording
+    frames = movie.frames.copy()
+    frames[200:, :22] = 3
+    result = refit(ArrayMovie(frames), CONFIG, None, None, shifts.astype(np.float32))
+    bad = (result.flags & FLAG_BAD_MOTION) > 0
+    assert np.flatnonzero(bad).tolist() == list(range(200, 200 + round(LASTING_S * CONFIG.fps)))
+    cosine, _, best = match(result, A, F)
+    below = [k for k, (y, _) in enumerate(CENTRES) if y > 30]
+    assert cosine[below].min() > 0.9
+    for k in below:
+        assert np.corrcoef(result.C[best[k], 250:], F[k, 250:])[0, 1] > 0.9
