@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import nnls
 
 from streamscope.offline.project import matrix
 from streamscope.offline.reshape import boxed
@@ -12,11 +13,15 @@ from streamscope.offline.temporal import Activity, event_contrast
 from streamscope.types import BoolArray, DoubleArray, FloatArray, Footprints, LongArray
 
 _SMALLEST, _LARGEST = 0.4, 8.0  # area above 20 % of the peak, times pi l^2 / 4
+_REACH_OF_SUM = 1.3  # of the parts of a sum, cell diameters
 _LONGEST = 2.0  # axis ratio
 _LEAST_ROUND = 0.7  # least correlation with a round spot
 _SPOT_SDS = np.linspace(0.12, 0.7, 16)  # of the spots that are tried, cell diameters
-_EDGE = 0.5  # distance of the centre from the border, cell diameters
+_EDGE, _OUTERMOST = 0.5, 0.25  # distance of the centre from the border, cell diameters
+_EDGE_CONTRAST = 2.0  # times the least one, where less than half a cell is sure to be in view
 _NEAR = 1.4  # reach of a cell's pieces, cell diameters
+_TOUCH = 0.2  # overlap (cosine) of a component with those that it may be the sum of
+_SUM, _SHARE = 0.9, 0.1  # of its energy that they explain, and that each of at least two of them does
 _OWN = 0.7  # a piece keeps less than this share of its event contrast without its neighbour's trace
 
 
@@ -88,6 +93,46 @@ def merge_plan(footprints: Footprints, C: FloatArray, diameter_px: float) -> Lon
     return into
 
 
+def sums_of_others(
+    footprints: Footprints, activity: Activity, span: int, diameter_px: float, min_contrast: float
+) -> dict[int, LongArray]:
+    """Return the components whose traces are the sum of those of overlapping ones, and which these are.
+
+    Two cells that were active together when they were found make one component. When each is found by itself later,
+    the three share the light: the first one's trace is a sum of the others', and nothing of its own is left in it.
+    """
+    C, where = activity.C.astype(np.float64), Geometry.of(footprints).centre
+    A = matrix(footprints)
+    overlap = np.asarray((A.T @ A).toarray())
+    energy = np.maximum((C * C).sum(1), 1e-12)
+    out: dict[int, LongArray] = {}
+    left = np.ones(len(C), bool)
+
+    def explained(k: int) -> tuple[float, LongArray]:
+        """Return the share of the energy of k that its neighbours explain, 0 if something else is in it."""
+        near = np.hypot(*(where - where[k]).T) < _REACH_OF_SUM * diameter_px
+        others = np.flatnonzero(left & near & (overlap[k] > _TOUCH))
+        others = others[others != k]
+        if len(others) < 2:
+            return 0.0, others
+        weights, rest = nnls(C[others].T, C[k])
+        parts = others[weights**2 * energy[others] > _SHARE * energy[k]]
+        own = np.asarray(activity.C_raw[k] - weights @ C[others], np.float32)
+        if len(parts) < 2 or event_contrast(own[None], activity.sn[k : k + 1], span)[0] >= min_contrast:
+            return 0.0, others
+        return 1 - rest**2 / float(energy[k]), parts
+
+    found = {k: explained(k) for k in range(len(C))}
+    while found:
+        best = max(found, key=lambda k: found[k][0])
+        share, parts = found.pop(best)
+        if share < _SUM:
+            break
+        out[best], left[best] = parts, False
+        found |= {k: explained(k) for k in np.flatnonzero(left & (overlap[best] > _TOUCH)).tolist()}
+    return out
+
+
 def strength(C: FloatArray) -> DoubleArray:
     """Return the root of the energy of each trace, (K,)."""
     return np.asarray(np.sqrt((C.astype(np.float64) ** 2).sum(1)))
@@ -123,8 +168,13 @@ def verdicts(
             out.append(f"its long axis is {ratio:.1f} times the short one, over {_LONGEST:g}")
         elif alike < _LEAST_ROUND:
             out.append(f"its shape is not that of one cell (correlation {alike:.2f} with a round spot)")
-        elif edge < _EDGE * diameter_px:
-            out.append(f"its centre is {edge:.1f} px from the border, under half a cell")
+        elif edge < _OUTERMOST * diameter_px:
+            out.append(f"its centre is {edge:.1f} px from the border, under a quarter of a cell")
+        elif edge < _EDGE * diameter_px and activity.contrast[k] < _EDGE_CONTRAST * min_contrast:
+            out.append(
+                f"its centre is {edge:.1f} px from the border, under half a cell, and its largest event rises "
+                f"{activity.contrast[k]:.1f} times the noise, under {_EDGE_CONTRAST * min_contrast:g}"
+            )
         else:
             out.append(_piece_of(k, where, overlap, activity, span, diameter_px))
     return out

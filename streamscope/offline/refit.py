@@ -175,7 +175,7 @@ class Session:
         """Fit everything in turn."""
         traces, ring = ("fitting traces", self.fit_traces), ("fitting the background", self.fit_ring)
         shapes, kinetics = ("fitting footprints", self.fit_shapes), ("fitting traces", self.fit_kinetics)
-        merge, prune = ("merging", self.merge), ("merging", self.prune)
+        merge, prune, split = ("merging", self.merge), ("merging", self.prune), ("merging", self.split)
         steps: list[tuple[str, Callable[[], None]]] = [
             *[
                 ("finding cells", lambda: self.seed(_FIRST_SCORE)),
@@ -188,7 +188,7 @@ class Session:
             ],
             *[shapes, traces, merge, prune],
             *[("finding more cells", lambda: self.seed(_SECOND_SCORE)), traces, merge, prune, shapes, traces],
-            *[merge, prune, ring, traces, shapes, ring, traces, merge, kinetics],
+            *[split, traces, merge, prune, ring, traces, shapes, ring, traces, merge, kinetics],
         ]
         for i, (stage, step) in enumerate(steps):
             report(stage, i / len(steps))
@@ -289,10 +289,25 @@ class Session:
             self.notes["gone"][str(self.ids[k])] = (
                 f"its largest event rises {contrast[k]:.1f} times the noise"
             )
-        if len(keep) < len(contrast):
-            ones = sp.csr_matrix(
-                (np.ones(len(keep)), (np.arange(len(keep)), keep)), (len(keep), len(contrast))
-            )
+        self._keep(keep)
+
+    def split(self) -> None:
+        """Drop components that are two cells, both of which are there by themselves."""
+        config = self.config.refit
+        sums = accept.sums_of_others(
+            self.footprints, self.activity, self.indicator.span, self.diameter, config.min_peak_sn
+        )
+        for k, parts in sums.items():
+            if self.ids[k] >= 0:
+                self.notes["gone"][str(self.ids[k])] = (
+                    f"its trace was the sum of those of {len(parts)} others"
+                )
+        self._keep(np.setdiff1d(np.arange(self.footprints.n), list(sums)))
+
+    def _keep(self, keep: LongArray) -> None:
+        n = self.footprints.n
+        if len(keep) < n:
+            ones = sp.csr_matrix((np.ones(len(keep)), (np.arange(len(keep)), keep)), (len(keep), n))
             self._change(ones, self.ids[keep])
 
     def _change(self, mix: sp.csr_matrix, ids: LongArray) -> None:
