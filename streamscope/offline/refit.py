@@ -188,7 +188,7 @@ class Session:
             ],
             *[shapes, traces, merge, prune],
             *[("finding more cells", lambda: self.seed(_SECOND_SCORE)), traces, merge, prune, shapes, traces],
-            *[split, traces, merge, prune, ring, traces, shapes, ring, traces, merge, kinetics],
+            *[merge, prune, ring, traces, shapes, ring, traces, split, merge, kinetics],
         ]
         for i, (stage, step) in enumerate(steps):
             report(stage, i / len(steps))
@@ -292,7 +292,7 @@ class Session:
         self._keep(keep)
 
     def split(self) -> None:
-        """Drop components that are two cells, both of which are there by themselves."""
+        """Drop components that are two cells, each of which is there by itself too; fit the others anew."""
         config = self.config.refit
         sums = accept.sums_of_others(
             self.footprints, self.activity, self.indicator.span, self.diameter, config.min_peak_sn
@@ -302,7 +302,10 @@ class Session:
                 self.notes["gone"][str(self.ids[k])] = (
                     f"its trace was the sum of those of {len(parts)} others"
                 )
-        self._keep(np.setdiff1d(np.arange(self.footprints.n), list(sums)))
+        if sums:
+            self._keep(np.setdiff1d(np.arange(self.footprints.n), list(sums)))
+            self.fit_shapes()
+            self.fit_traces()
 
     def _keep(self, keep: LongArray) -> None:
         n = self.footprints.n
