@@ -98,6 +98,7 @@ class SessionAligner:
         self._band_pass = BandPass(config, shape)
         self.factor = self._band_pass.factor
         self._hints = shifts
+        self._usual = 1.0
         self._margin = edge_margin(config.motion.max_shift_px, shape[0])
         first = self._first_shifts(frames) if shifts is None else shifts[sample]
         frames, first = self._pictures(frames, first)
@@ -176,7 +177,8 @@ class SessionAligner:
         """Note what tells a picture from something else; the matcher holds the registered image."""
         template = self._template
         found.jump[k] = row_jump(image, self._margin)
-        found.strange[k] = strange_share(matcher.moved, matcher.gain, template.mean, template.clip)
+        if found.quality[k] < _TRUST * self._usual:  # nobody asks it of the others
+            found.strange[k] = strange_share(matcher.moved, matcher.gain, template.mean, template.clip)
 
     def _small(self, shift: FloatArray) -> tuple[float, float]:
         """Return a shift (2,) at the size of the filtered frames; float32 would compile kernels anew."""

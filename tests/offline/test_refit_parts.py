@@ -240,3 +240,32 @@ def test_a_cell_near_the_border_needs_larger_events(row, size, said):
     reason = accept.verdicts(footprints, activity, span, 6.0, 12.0)[0]
     assert said in reason
     assert bool(reason) == bool(said)
+
+
+@pytest.mark.parametrize(("own", "is_piece"), [(0.0, True), (0.25, True), (1.2, False)])
+def test_a_cell_that_shares_light_with_its_neighbour_is_one_if_its_own_events_are_clear(own, is_piece):
+    rng = np.random.default_rng(12)
+    first, second = (rng.random((2, 400)) < 0.02) * 50.0
+    second[100] = 50.0
+    footprints, activity, span = cells_of([(11, 11), (11, 14)], (first, 0.6 * first + own * second * 0.6))
+    reasons = accept.verdicts(footprints, activity, span, 6.0, 12.0)
+    assert reasons[0] == ""
+    assert ("a piece of it" in reasons[1]) == is_piece
+
+
+def test_noise_in_a_footprint_is_no_shape():
+    rng = np.random.default_rng(13)
+    y, x = np.mgrid[:61, :61]
+
+    def roundness_of(image, blur):
+        pixels = np.flatnonzero(image > 0).astype(np.int32)
+        column = (pixels, image.ravel()[pixels].astype(np.float32))
+        return accept.roundness(Footprints.from_columns((61, 61), [column]), 0, 20.0, blur)
+
+    disc = np.hypot(y - 30, x - 30) < 22
+    spot = np.exp(-((y - 30) ** 2 + (x - 30) ** 2) / (2 * 6.0**2)) * disc
+    noisy = np.maximum(spot + 0.4 * rng.standard_normal(spot.shape) * disc, 0)
+    two = np.exp(-((y - 30) ** 2 + (abs(x - 30) - 14) ** 2) / (2 * 4.0**2)) * disc
+    assert roundness_of(noisy, 0.0) < 0.7
+    assert roundness_of(noisy, 0.1) > 0.85
+    assert roundness_of(two, 0.1) < 0.85
