@@ -124,6 +124,9 @@ class SessionConfig(Settings):
     )
     indicator: str = Field("GCaMP6f", description="calcium indicator: " + ", ".join(INDICATOR_DECAY_S))
     subject: str = Field("subject", min_length=1, max_length=100, description="name of the animal")
+    rois: str | None = Field(
+        None, description="regions that are read out instead of cells that are found: grid:24px, or a file"
+    )
     out: str = Field("StreamScope", description="folder that holds the sessions")
     motion: MotionConfig = MotionConfig()
     background: BackgroundConfig = BackgroundConfig()

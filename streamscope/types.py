@@ -72,6 +72,13 @@ class FrameResult:
     hw: int | None = None
     time_s: float = 0.0
 
+    @staticmethod
+    def without_traces(index: int, shift: Shift, gap: int = 0) -> FrameResult:
+        """Return what a learner looks at: which frame it is and where the field was."""
+        nothing = np.zeros(0, np.float32)
+        traces = (nothing, nothing, nothing, nothing, nothing)
+        return FrameResult(index, 0, 0, 0, shift, np.zeros(0, np.uint32), *traces, lag=0, gap=gap)
+
 
 @dataclass(frozen=True, slots=True)
 class Tail:
@@ -141,6 +148,44 @@ class ComponentEvent:
     x: float | None = None
     snr: float | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeedReport:
+    """What became of a seed."""
+
+    placed: bool  # or else the session goes on without it
+    source: str
+    agreement: float  # of the still images, -1..1
+    least: float  # agreement that is asked for
+    next_id: int  # first id of cells that are new today
+    dy: float = 0.0  # px, where the seed's middle is seen today
+    dx: float = 0.0
+    angle_deg: float = 0.0  # turn about the middle, from x to y
+    ids: tuple[int, ...] = ()
+    outside: tuple[int, ...] = ()  # ids that are out of today's view
+
+    def fields(self) -> dict[str, Any]:
+        """Return plain values, for messages and files."""
+        return dataclasses.asdict(self) | {
+            "ids": list(self.ids),
+            "outside": list(self.outside),
+            "text": self.text(),
+        }
+
+    def text(self) -> str:
+        """Return one sentence for people."""
+        if not self.placed:
+            return (
+                f"the field does not look like that of the seed {self.source} (agreement {self.agreement:.2f}, "
+                f"expected {self.least:g} or more), so that all cells are learned anew; check that it is the "
+                "same animal, the scope's focus, and that the field lies within half its width of where it was"
+            )
+        away = f", {len(self.outside)} out of view" if self.outside else ""
+        return (
+            f"{len(self.ids)} cells from {self.source}, moved by ({self.dy:+.1f}, {self.dx:+.1f}) px, "
+            f"turned by {self.angle_deg:+.1f} degrees, agreement {self.agreement:.2f}{away}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from streamscope.config import EngineConfig, MotionConfig
 from streamscope.testing.naive import field_at
 
 SHAPE = (144, 160)
-N_FRAMES = 320
+N_FRAMES = 240
 
 
 def config_of(mode):
@@ -36,11 +36,12 @@ def movie_of(fields, rng, sd=3.0):
     ages = np.arange(len(fields))[:, None] + 17 * np.arange(len(cells))
     activity = (30 * np.exp(-(ages % 90) / 12)).astype(np.float32)
     shifts = rng.uniform(-3, 3, (len(fields), 2))
+    places = np.mgrid[0:h, 0:w].transpose(1, 2, 0) + 20
     frames = []
     for t, (field, shift) in enumerate(zip(fields, shifts, strict=True)):
         scene = tissue + np.tensordot(activity[t], cells, 1)
         u = field_at(field, SHAPE) + shift
-        at = (np.mgrid[0:h, 0:w].transpose(1, 2, 0) + 20 - u).astype(np.float32)
+        at = (places - u).astype(np.float32)
         seen = cv2.remap(scene, at[..., 1], at[..., 0], cv2.INTER_CUBIC)
         frames.append((seen + rng.normal(0, sd, SHAPE)).astype(np.float32))
     return frames, shifts

@@ -6,6 +6,7 @@ computes for as long as the session's median frame: what its tail shows is the m
 
     python tools/bench_latency.py                       # simulated, 608x608, 30 fps, 60 s
     python tools/bench_latency.py --source movie.h5:/movie --um-per-px 1.655 --seconds 180 --json out.json
+    python tools/bench_latency.py --record              # with every frame written to the disk as well
 
 All times are of the monotonic clock, which processes of one machine share (Linux, Windows, macOS).
 """
@@ -49,6 +50,7 @@ class Job:
     um_per_px: float | None
     cell_diameter: str
     seconds: float
+    record: bool = False
 
     @property
     def n_frames(self) -> int:
@@ -74,7 +76,8 @@ def session_process(job: Job, bind: str, out: str, pipe: Connection) -> None:
     plan = make_plan(job.source, config, speed=1.0, refit=False)
     loop = -(-job.n_frames // plan.movie.info.n_frames)
     movie = FirstFrames(plan.movie, job.n_frames) if loop == 1 else plan.movie
-    outcome = run_session(replace(plan, movie=movie, loop=loop))
+    outcome = run_session(replace(plan, movie=movie, loop=loop, record=job.record))
+    recording = outcome.recording or {}
     health = outcome.health
     pipe.send(
         {
@@ -84,6 +87,8 @@ def session_process(job: Job, bind: str, out: str, pipe: Connection) -> None:
             "cells": None if health is None else health.cells,
             "provisional": None if health is None else health.provisional,
             "epoch": None if health is None else health.epoch,
+            "recorded": recording.get("n_frames"),
+            "not_recorded": recording.get("not_recorded"),
         }
     )
 
@@ -186,6 +191,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the measured session")
     parser.add_argument("--um-per-px", type=float, default=None)
     parser.add_argument("--cell-diameter", default=None, help="13um or 8px")
+    parser.add_argument("--record", action="store_true", help="write every frame to the disk as well")
     parser.add_argument("--control-seconds", type=float, default=30.0, help="length of each control loop")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
@@ -212,7 +218,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     diameter = options.cell_diameter or ("13um" if um_per_px else None)
     if diameter is None:
         sys.exit("bench_latency: give --cell-diameter in px, or --um-per-px")
-    job = Job(source, options.fps, um_per_px, diameter, options.seconds)
+    job = Job(source, options.fps, um_per_px, diameter, options.seconds, options.record)
     period_s = 1 / options.fps
     head = provenance()
     pilot = run(replace(job, seconds=min(PILOT_S, options.seconds)), folder)
@@ -228,6 +234,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "fps": options.fps,
         "seconds": options.seconds,
         "cell_diameter": diameter,
+        "record": options.record,
         "session": session,
         "control_before": before,
         "control_after": after,
@@ -252,6 +259,8 @@ def show(report: dict[str, Any]) -> None:
         f"(control loops {report['control_before']['late']} and {report['control_after']['late']}), "
         f"K {session['k']['end']}"
     )
+    if report["record"]:
+        print(f"recorded {session['recorded']} frames, {session['not_recorded']} not recorded")
     for name, m in session["memory"].items():
         print(
             f"{name}: at most {m['resident_max_mb']} MB resident; "

@@ -65,11 +65,16 @@ def memory_mb(pid: int) -> tuple[float, float] | None:
     """Return the resident memory of a process with its children, and the part that is not a mapped file, MB.
 
     A movie that is mapped counts as resident as far as the system likes to keep it; only the second number can
-    show a leak. None where neither /proc nor psutil tells.
+    show a leak. What a process shares with its children (frames on their way to the learner) counts once on Linux,
+    their libraries each time. None where neither /proc nor psutil tells.
     """
     if Path("/proc").is_dir():
         found = [used for one in [pid, *_children(pid)] if (used := _memory_of(one)) is not None]
-        return None if not found else (sum(used[0] for used in found), sum(used[1] for used in found))
+        if not found:
+            return None
+        resident, anonymous, shared = zip(*found, strict=True)
+        once = max(shared)
+        return sum(resident) - sum(shared) + once, sum(anonymous) + once
     try:
         import psutil  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
@@ -92,12 +97,13 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _memory_of(pid: int) -> tuple[float, float] | None:
+def _memory_of(pid: int) -> tuple[float, float, float] | None:
+    """Return what is resident, anonymous, and shared memory, MB."""
     try:
         text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
         lines = [line.split() for line in text.splitlines() if line.endswith(" kB")]
         found = {name: int(kilobytes) / 1024 for name, kilobytes, _ in lines}
-        return found["VmRSS:"], found["RssAnon:"] + found["RssShmem:"]
+        return found["VmRSS:"], found["RssAnon:"], found["RssShmem:"]
     except (OSError, KeyError):
         return None
 

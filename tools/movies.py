@@ -12,10 +12,13 @@ from streamscope.testing.synth import PRESETS, Scene
 UM_PER_PX = PRESETS["large"].um_per_px
 
 
-def simulated(size: int, fps: float, seconds: float, folder: Path) -> str:
-    """Write a simulated movie of this size and return its path; made before the session, not beside it."""
+def simulated(size: int, fps: float, seconds: float, folder: Path, n_cells: int | None = None) -> str:
+    """Write a simulated movie of this size and return its path; made before the session, not beside it.
+
+    `n_cells` that can be found; by default as many as the size asks for.
+    """
     large = PRESETS["large"]
-    share = size * size / (large.height * large.width)
+    share = size * size / (large.height * large.width) if n_cells is None else n_cells / large.n_cells
     config = replace(
         large,
         height=size,

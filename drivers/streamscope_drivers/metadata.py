@@ -46,7 +46,7 @@ def read_device(path: Path) -> DeviceMetadata:
         name=str(settings.get("deviceName", "Miniscope")),
         type=kind,
         fps=_frame_rate(settings.get("frameRate")),
-        um_per_px=sizes[0] if sizes else None,
+        um_per_px=_our_pixel_size(settings) or (sizes[0] if sizes else None),
         settings=settings,
     )
 
@@ -74,6 +74,13 @@ def read_json(path: Path) -> dict[str, Any]:
             "repair it or move it away"
         )
     return contents
+
+
+def _our_pixel_size(settings: Mapping[str, Any]) -> float | None:
+    """Return the pixel size that a recording of StreamScope's notes, um."""
+    ours = settings.get("streamscope")
+    size = ours.get("um_per_px") if isinstance(ours, Mapping) else None
+    return float(size) if isinstance(size, int | float) and size > 0 else None
 
 
 def _frame_rate(value: Any) -> float | None:

@@ -151,7 +151,7 @@ def _timing(
     doubts = [*stamps.warnings, *_unequal(len(stamps.times_ms), n_video)]
     times_s, repairs = since_first(stamps.times_ms[:n_frames]) if n_frames else (np.zeros(0), [])
     counter = None if stamps.counter is None else stamps.counter[:n_frames]
-    gap = lost_frames(times_s, counter)
+    gap = lost_frames(times_s, counter) if stamps.missing is None else stamps.missing[:n_frames]
     if fps:
         return fps, Timing(regular(n_frames, fps).times_s, gap, counter), doubts
     rate, more = _rate(times_s, device.fps)

@@ -149,16 +149,21 @@ class Replay:
             If a frame cannot be read.
         """
         reader = _ReadAhead(self._movie, self._loop)
+        images = iter(reader)
         try:
-            start_ns: int | None = None
-            for index, image in enumerate(reader):
-                if start_ns is None:
-                    start_ns = self._clock()
+            start_ns, last_s = 0, 0.0
+            for index in range(self.info.n_frames):
                 time_s = self._time_s(index)
-                t_capture_ns = self._wait_until_due(start_ns, time_s, stopped)
+                # Taking an image may start the next read: not while the frame before is being worked on.
+                self._wait_until(start_ns, (last_s + time_s) / 2, stopped)
+                image = next(images)
+                if index == 0:
+                    start_ns = self._clock()
+                t_capture_ns = self._wait_until(start_ns, time_s, stopped)
                 if stopped():
                     return
                 yield self._frame(index, image, time_s, t_capture_ns)
+                last_s = time_s
         finally:
             reader.close()
 
@@ -169,7 +174,8 @@ class Replay:
         lap, at = divmod(index, self._movie.info.n_frames)
         return lap * self._lap_s + float(self._movie.times_s[at])
 
-    def _wait_until_due(self, start_ns: int, time_s: float, stopped: Callable[[], bool]) -> int:
+    def _wait_until(self, start_ns: int, time_s: float, stopped: Callable[[], bool]) -> int:
+        """Wait until what was recorded at `time_s` is due, and return when that was, ns."""
         if self._speed is None:
             return self._clock()
         due_ns = start_ns + round(time_s / self._speed * 1e9)

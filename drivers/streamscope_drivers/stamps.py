@@ -13,6 +13,7 @@ from streamscope.types import DoubleArray, IntArray, LongArray
 
 TIME = "time stamp (ms)"
 COUNTER = "daq frame number"
+MISSING = "frames missing"  # StreamScope's own recordings say what is missing before each frame
 LATE = 1.5  # an interval longer than this many median intervals has lost frames in it
 WRAP = 1 << 16
 WILD = 100  # a jump of the counter that the clock must confirm: it is rebased when the device reconnects
@@ -25,6 +26,7 @@ class Stamps:
 
     times_ms: DoubleArray  # (T,) as written
     counter: LongArray | None  # (T,) 16-bit, -1 where it could not be read
+    missing: IntArray | None  # (T,) frames missing before each; None: not said, to be found out
     warnings: tuple[str, ...]
 
 
@@ -60,7 +62,13 @@ def read_stamps(path: Path) -> Stamps:
         warnings.append(f"the last line of {path.name} was cut off and is left out")
     times = _column(body, header.index(TIME), path)
     counter = _column(body, header.index(COUNTER), path) if COUNTER in header else None
-    return Stamps(times, None if counter is None else counter.astype(np.int64), tuple(warnings))
+    missing = _column(body, header.index(MISSING), path) if MISSING in header else None
+    return Stamps(
+        times,
+        None if counter is None else counter.astype(np.int64),
+        None if missing is None else missing.astype(np.int32),
+        tuple(warnings),
+    )
 
 
 def since_first(times_ms: DoubleArray) -> tuple[DoubleArray, list[str]]:

@@ -13,7 +13,14 @@ from rich.text import Text
 
 from streamscope.storage.live import EventRecord
 from streamscope.storage.session_folder import SessionFolder, open_session
-from streamscope.storage.summary import FrameCounts, MotionSummary, SessionSummary, summarise
+from streamscope.storage.summary import (
+    FrameCounts,
+    MotionSummary,
+    RecordingSummary,
+    SeedSummary,
+    SessionSummary,
+    summarise,
+)
 from streamscope.types import Kinetics
 
 _MOST_EVENTS = 6
@@ -44,6 +51,8 @@ def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str
     source = folder.ours["source"]
     yield "frames", _frames(summary.frames, source["n_frames"] * source.get("loops", 1))
     yield "lost", _losses(summary.frames)
+    if summary.recording is not None:
+        yield "recorded", _recorded(summary.recording)
     if summary.motion is not None:
         yield "motion", _motion(summary.motion, folder.engine.um_per_px)
         yield (
@@ -58,6 +67,8 @@ def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str
     yield "cells, live", _counts(summary.cells) + f"; {summary.epochs} epochs"
     yield from _learning(summary, folder.engine.fps)
     yield "cells, refit", _refit(summary)
+    if summary.seeding is not None:
+        yield "seed", _seed(summary.seeding)
     if summary.refit is not None and summary.refit.kinetics is not None:
         yield "kinetics", _kinetics(summary.refit.kinetics)
     yield from _events(summary)
@@ -94,6 +105,18 @@ def _losses(frames: FrameCounts) -> str:
     )
 
 
+def _recorded(recording: RecordingSummary) -> str:
+    files = f"{recording.n_files} file{'' if recording.n_files == 1 else 's'}"
+    text = (
+        f"{recording.n_frames} frames in {recording.device}, {files} of {_size(recording.size)}, uncompressed"
+    )
+    if recording.not_recorded is None:
+        return f"{text}; not finished"
+    if recording.not_recorded:
+        text += f"; {recording.not_recorded} frames are not recorded (holes: {recording.holes})"
+    return f"{text}; stopped: {recording.stopped}" if recording.stopped else text
+
+
 def _motion(motion: MotionSummary, um_per_px: float | None) -> str:
     named = (("median", motion.px.p50), ("p95", motion.px.p95), ("max", motion.px.max))
     px = ", ".join(f"{name} {value:.2f}" for name, value in named) + " px"
@@ -108,6 +131,12 @@ def _refit(summary: SessionSummary) -> str:
     reasons = "; ".join(f"{count} x {reason}" for reason, count in summary.refit.reasons.items())
     counts = f"{summary.refit.accepted} accepted, {summary.refit.rejected} rejected"
     return f"{counts} ({reasons})" if reasons else counts
+
+
+def _seed(seeding: SeedSummary) -> str:
+    if not seeding.placed:
+        return seeding.text
+    return f"{seeding.text}; {seeding.seen} of them seen active"
 
 
 def _kinetics(kinetics: Kinetics) -> str:

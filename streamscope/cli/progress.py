@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -49,6 +50,7 @@ class Progress(Observer):
         self._compiling_since_s: float | None = None
         self._line_s = clock()
         self._said_compiling = False
+        self._message = ""  # of the session, as it was said last
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -82,7 +84,10 @@ class Progress(Observer):
         self._say(f"session  {folder}")
 
     def health(self, health: Health) -> None:
-        """Show how the session stands."""
+        """Show how the session stands, and say what it has to say."""
+        if health.message != self._message:
+            self._message = health.message
+            self._say(f"note     {health.message}")
         if health.state in (State.RUNNING.value, State.DRAINING.value):
             self._draw(_picture(health))
             if not self._console.is_terminal and self._clock() - self._line_s >= LINE_EVERY_S:
@@ -147,11 +152,22 @@ def outcome_lines(outcome: Outcome) -> list[str]:
         f"age p50 {health.age_p50_ms:.1f} ms, p99 {health.age_p99_ms:.1f} ms at the end",
         f"live     {health.cells} cells, and {health.provisional} provisional",
     ]
+    if outcome.recording is not None:
+        lines += _recording_lines(outcome.recording, outcome.folder)
     if outcome.refit_status is None:
         lines.append(f"refit    none; make one with: streamscope refit {outcome.folder}")
     else:
         lines.append(refit_line(outcome.refit_status))
     return [*lines, f"result   {outcome.result}"]
+
+
+def _recording_lines(recording: Mapping[str, Any], folder: Path | None) -> Iterator[str]:
+    place = recording["device"] if folder is None else folder / recording["device"]
+    yield f"recorded {recording.get('n_frames', 0)} frames in {place}"
+    if recording.get("stopped"):
+        yield f"note     the recording stopped before the session: {recording['stopped']}"
+    if recording.get("not_recorded"):
+        yield f"note     {recording['not_recorded']} frames are NOT recorded"
 
 
 def refit_line(status: tuple[str, ...]) -> str:

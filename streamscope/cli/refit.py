@@ -16,17 +16,11 @@ def refit(
     Example: streamscope refit StreamScope/mouse1/2026_05_01/14_30_05
     """
     from streamscope.cli.progress import Progress, refit_line
-    from streamscope.session.refitting import refit_session
-    from streamscope.session.registry import open_movie
+    from streamscope.session.refitting import refit_from_source
     from streamscope.storage.session_folder import open_session
 
     folder = open_session(session)
-    config = folder.ours["config"]
-    movie = open_movie(folder.source_spec(), config["fps"], config["um_per_px"])
-    try:
-        with Progress() as progress:
-            result = refit_session(folder, movie, progress.refitting)
-    finally:
-        movie.close()
+    with Progress() as progress:
+        result = refit_from_source(folder, progress.refitting)
     typer.echo(refit_line(result.status))
     typer.echo(f"result   {folder.result}")

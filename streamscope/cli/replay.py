@@ -56,6 +56,25 @@ def replay(
             show_default=False,
         ),
     ] = None,
+    seed: Annotated[
+        Path | None,
+        typer.Option(
+            help="Session folder, session.h5 or exported .npz whose cells to begin with, names kept.",
+            show_default=False,
+        ),
+    ] = None,
+    rois: Annotated[
+        str | None,
+        typer.Option(
+            help="Read out these regions from frame 0 and learn nothing: square tiles, or a label image or "
+            "boolean masks (.npy, .npz, .tif, .png).",
+            metavar="grid:24px|FILE",
+            show_default=False,
+        ),
+    ] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write every frame into the session folder, uncompressed.")
+    ] = False,
     refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")] = True,
 ) -> None:
     """Play a recording as if it were the camera: live traces on the wire, then a refitted session file.
@@ -71,9 +90,10 @@ def replay(
         "indicator": indicator,
         "out": None if out is None else str(out),
         "subject": subject,
+        "rois": rois,
         "wire.bind": bind,
     }
-    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after))
+    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed, record))
 
 
 def plan_of(
@@ -84,6 +104,8 @@ def plan_of(
     loop: int = 1,
     refit: bool = True,
     freeze_after: str | None = None,
+    seed: Path | None = None,
+    record: bool = False,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError."""
     from streamscope.config import from_toml
@@ -92,7 +114,8 @@ def plan_of(
     def tell(text: str) -> None:
         typer.echo(text, err=True)
 
-    return make_plan(source, from_toml(config, given), parse_speed(speed), loop, refit, tell, freeze_after)
+    settings = from_toml(config, given)
+    return make_plan(source, settings, parse_speed(speed), loop, refit, tell, freeze_after, seed, record)
 
 
 def run_plan(plan: SessionPlan) -> Outcome:

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamscope.core.kernels import ring as kernels
-from streamscope.types import DoubleArray, FloatArray, Footprints, IntArray, LongArray
+from streamscope.types import BoolArray, FloatArray, Footprints, IntArray, LongArray
 
 _MAX_NEIGHBOURS = 48
+_STRETCH = 4096  # blocks whose rings are fitted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +32,25 @@ class SparseRows:
     bins: IntArray  # (nnz,)
     values: FloatArray  # (nnz,)
 
+    @staticmethod
+    def identity(n: int) -> SparseRows:
+        """Return the identity of `n` rows."""
+        at = np.arange(n + 1)
+        return SparseRows(n, at.astype(np.int64), at[:n].astype(np.int32), np.ones(n, np.float32))
+
     def dot(self, x: FloatArray, out: FloatArray) -> None:
         """Fill `out` (K,) with the product with a vector of blocks (P',)."""
         kernels.rows_dot(self.indptr, self.bins, self.values, x, out)
 
+    def times(self, x: FloatArray) -> FloatArray:
+        """Return the product with a matrix (P', n), (K, n)."""
+        out = np.empty((len(self.indptr) - 1, x.shape[1]), np.float32)
+        kernels.rows_times(self.indptr, self.bins, self.values, x, out)
+        return out
+
     def dot_many(self, x: FloatArray, which: LongArray, out: FloatArray) -> None:
         """Fill columns `which` of `out` (n, K) with the products of those rows with each row of `x` (n, P')."""
         kernels.rows_dot_many(self.indptr, self.bins, self.values, which, x, out)
-
-    def product(self, other: SparseRows) -> DoubleArray:
-        """Return self times other transposed, (K, K2) float64."""
-        out = np.zeros((len(self.indptr) - 1, len(other.indptr) - 1))
-        scratch = np.zeros(self.n_bins)
-        kernels.rows_product(
-            self.indptr, self.bins, self.values, other.indptr, other.bins, other.values, scratch, out
-        )
-        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +243,19 @@ def ring_mean_weights(b0_binned: FloatArray, geometry: RingGeometry) -> FloatArr
     return np.ascontiguousarray(np.where(inside, np.clip(gain, 0.2, 5.0) / n, 0).astype(np.float32))
 
 
-def fit_ring(
-    x: FloatArray, geometry: RingGeometry, ridge: float, prior: FloatArray | None = None
-) -> FloatArray:
-    """Return ring weights fitted to block values without cells, (P', n) float32.
+def fit_ring_rows(
+    x: FloatArray,
+    geometry: RingGeometry,
+    ridge: float,
+    prior: FloatArray,
+    start: int,
+    stop: int,
+    W_out: FloatArray,
+) -> None:
+    """Fill rows start..stop of `W_out` with ring weights fitted to block values without cells.
+
+    Threads can share the rows. Rings of neighbouring blocks ask for the same products: each pair of blocks is
+    multiplied once.
 
     Parameters
     ----------
@@ -251,27 +264,32 @@ def fit_ring(
     ridge : float
         Ridge relative to the trace of each ring's Gram matrix; 2e-5 for 500 frames or more, 0.05 / n_frames
         for fewer.
-    prior : ndarray, shape (P', n), float32, optional
-        Weights to shrink to; zero if not given.
+    prior : ndarray, shape (P', n), float32
+        Weights to shrink to.
+    W_out : ndarray, shape (P', n), float32
+        The weights.
     """
-    W = np.zeros(geometry.neighbours.shape, np.float32)
-    if prior is None:
-        prior = np.zeros_like(W)
-    fit_ring_rows(np.ascontiguousarray(x.T), geometry, ridge, prior, 0, geometry.n_bins, W)
-    return W
+    apart, pair, forward = _ring_pairs(geometry)
+    margin = geometry.reach * (geometry.grid[1] + 1)
+    stretch = max(_STRETCH, 4 * margin)
+    for begin in range(start, stop, stretch):
+        end = min(begin + stretch, stop)
+        first, last = max(0, begin - margin), min(geometry.n_bins, end + margin)
+        products = np.empty((len(apart), last - first), np.float32)
+        kernels.offset_products(x, apart, first, last, products)
+        kernels.fit_ring_rows(
+            products, first, pair, forward, geometry.neighbours, ridge, prior, begin, end, W_out
+        )
 
 
-def fit_ring_rows(
-    x_by_bin: FloatArray,
-    geometry: RingGeometry,
-    ridge: float,
-    prior: FloatArray,
-    start: int,
-    stop: int,
-    W_out: FloatArray,
-) -> None:
-    """Fill rows start..stop of `W_out` (P', n), so that a learner can spread the work over frames.
+def _ring_pairs(geometry: RingGeometry) -> tuple[LongArray, IntArray, BoolArray]:
+    """Return how far blocks of one ring are apart, each distance once (D,), flat; which of them lies between two.
 
-    `x_by_bin` is (P', n_frames) float32, C order: the values of `fit_ring` transposed, time last.
+    The second and third, (n + 1, n + 1), are that of two members of the ring, the last of them its centre, and
+    whether the second of the two comes after the first.
     """
-    kernels.fit_ring_rows(x_by_bin, geometry.neighbours, ridge, prior, start, stop, W_out)
+    rows, cols = np.vstack([geometry.offsets, [[0, 0]]]).T.astype(np.int64)
+    at = rows * geometry.grid[1] + cols
+    between = at[None, :] - at[:, None]
+    apart, pair = np.unique(np.abs(between), return_inverse=True)
+    return apart, pair.reshape(between.shape).astype(np.int32), between >= 0

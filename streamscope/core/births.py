@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring_locally
-from streamscope.core.buffer import FrameBuffer
+from streamscope.core.buffer import LEAST_VIEW, FrameBuffer
 from streamscope.core.candidate import Fit, Rejected, examine
+from streamscope.core.crew import Crew
 from streamscope.core.deconvolve import noise_sd
 from streamscope.core.detect import Candidate
 from streamscope.core.kernels import sparse
 from streamscope.core.merge import agreement
 from streamscope.core.model import Column, Model, centre_of, unit
-from streamscope.types import DoubleArray, FloatArray, LongArray
+from streamscope.types import BoolArray, DoubleArray, FloatArray, LongArray
 
 _BOX_DIAMETERS = 1.75  # half side of the box that is fitted
+_SITE_DIAMETERS = 1.0  # half side of what a frame must show to be used
+_LEAST_SHOWN = 0.5  # of the frames that must show the site
+_MOST_AT_FIELD, _MOST_AT_VIEW = 0.3, 0.7  # of the peak, on the outermost line
 _NEAR_DIAMETERS = 3.5  # components that can reach into the box
 _APART_DIAMETERS = 1.3  # two births of one block
 _SAME_OVERLAP = 0.75
 _SIMILAR_OVERLAP, _SIMILAR_R = 0.35, 0.5
 _SATELLITE_DIAMETERS, _SATELLITE_ENERGY, _SATELLITE_PART = 1.6, 0.7, 0.5
 _SATELLITE_SN = 4.0
-_FORGET_BLOCKS = 16
+_FIRST_WAIT, _LONGER = (
+    8,
+    1.5,
+)  # blocks after a first rejection, and by how much it grows with each further one
+_MOST_TRIES = 24  # that the wait grows with
+_WEIGHT_OF_FAILURE = 7  # rejections that a component counts for that turned out to be no cell
 _RISEN = 1.2
 
 
@@ -35,6 +45,7 @@ class Birth:
 
     column: Column
     centre: tuple[float, float]  # px
+    site: tuple[float, float]  # px, of the candidate
     sn: float  # ADU
     peak_sn: float
     reason: str
@@ -43,60 +54,115 @@ class Birth:
 class Births:
     """Examines candidates, and remembers which sites were rejected so that they are not fitted again and again."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, crew: Crew) -> None:
+        self._crew = crew
         self._diameter = config.cell_diameter_px
         self._most = config.detect.max_births_per_block
         self._waiting: list[Candidate] = []
-        self._rejected: DoubleArray = np.zeros((0, 4))  # y, x, score, and the block in which it was
+        self._rejected: DoubleArray = np.zeros((0, 5))  # y, x, score, block of the last rejection, how many
         self._block = 0
-        self._scratch: FloatArray = np.empty(0, np.float32)
+        self._scratch = [np.empty(0, np.float32) for _ in range(crew.n)]
 
     def search(self, candidates: list[Candidate], model: Model, buffer: FrameBuffer) -> list[Birth]:
         """Return the cells among the candidates of a block; what lies too close to one of them waits a block."""
         self._block += 1
-        self._rejected = self._rejected[self._block - self._rejected[:, 3] <= _FORGET_BLOCKS]
-        candidates, self._waiting = self._waiting + candidates, []
+        self._rejected = self._rejected[self._block - self._rejected[:, 3] <= 4 * self._waits()]
+        queue, self._waiting = deque(self._waiting + candidates), []
         births: list[Birth] = []
-        places: list[tuple[float, float]] = []
-        for candidate in candidates:
-            if self._known_bad(candidate):
-                continue
-            if len(births) >= self._most or self._close(candidate, places):
-                self._waiting.append(candidate)
-                continue
-            outcome = self._try(candidate, model, buffer)
-            if isinstance(outcome, Rejected):
-                if outcome.reason != "too short":
-                    row = (candidate.y, candidate.x, candidate.score, self._block)
-                    self._rejected = np.vstack([self._rejected, row])
-            else:
-                births.append(outcome)
-                places.append((candidate.y, candidate.x))
+        while together := self._next(queue, births):
+            outcomes = self._crew.map(
+                lambda candidate, scratch: self._try(candidate, model, buffer, scratch),
+                together,
+                range(len(together)),
+            )
+            for candidate, outcome in zip(together, outcomes, strict=True):
+                if isinstance(outcome, Birth):
+                    births.append(outcome)
+                elif outcome.reason not in ("too short", "out of view"):
+                    self._reject(candidate)
         self._waiting = self._waiting[: 2 * self._most]
+        self._look_again_around(births)
         return births
 
+    def _next(self, queue: deque[Candidate], births: list[Birth]) -> list[Candidate]:
+        """Take candidates off the queue that can be tried at a time, as if one by one; none when it is empty."""
+        together: list[Candidate] = []
+        while queue and len(together) < self._crew.n:
+            candidate = queue[0]
+            if self._close(candidate, [(c.y, c.x) for c in together]):
+                break
+            if not self._known_bad(candidate):
+                if len(births) >= self._most or self._close(candidate, [birth.site for birth in births]):
+                    self._waiting.append(candidate)
+                elif len(births) + len(together) >= self._most:
+                    break
+                else:
+                    together.append(candidate)
+            queue.popleft()
+        return together
+
+    def forget(self) -> None:
+        """Forget the sites that wait: the frames that showed them are no longer there."""
+        self._waiting = []
+
     def _known_bad(self, candidate: Candidate) -> bool:
-        y, x, score, _ = self._rejected.T
-        near = np.maximum(np.abs(y - candidate.y), np.abs(x - candidate.x)) < self._diameter / 3
-        return bool((near & (candidate.score < _RISEN * score)).any())
+        """Return whether a site was rejected before and shows no more than then.
+
+        A site is then looked at a number of times that grows with the logarithm of the session, and noise does not
+        pass in the end because it was given enough tries.
+        """
+        score = self._rejected[:, 2]
+        fresh = self._block - self._rejected[:, 3] <= self._waits()
+        return bool((self._at(candidate) & fresh & (candidate.score < _RISEN * score)).any())
+
+    def _waits(self) -> DoubleArray:
+        """Return how many blocks each rejected site waits for its next examination."""
+        return np.asarray(_FIRST_WAIT * _LONGER ** np.minimum(self._rejected[:, 4] - 1, _MOST_TRIES))
+
+    def leave_alone(self, y: float, x: float) -> None:
+        """Remember that what was at a site turned out to be no cell."""
+        self._reject(Candidate(float(y), float(x), math.inf), _WEIGHT_OF_FAILURE)
+
+    def _look_again_around(self, births: list[Birth]) -> None:
+        """Forget why sites near a new cell were rejected: its light is no longer in what they show."""
+        y, x, score = self._rejected[:, :3].T
+        stale = np.zeros(len(self._rejected), np.bool_)
+        for birth in births:
+            stale |= np.hypot(y - birth.centre[0], x - birth.centre[1]) < _APART_DIAMETERS * self._diameter
+        self._rejected = self._rejected[~stale | np.isinf(score)]
+
+    def _reject(self, candidate: Candidate, tries: int = 1) -> None:
+        """Remember a rejection, together with earlier ones of the same site."""
+        here = self._at(candidate)
+        score = max(self._rejected[here, 2].max(initial=0.0), candidate.score)
+        tries += self._rejected[here, 4].max(initial=0.0)
+        row = (candidate.y, candidate.x, score, self._block, tries)
+        self._rejected = np.vstack([self._rejected[~here], row])
+
+    def _at(self, candidate: Candidate) -> BoolArray:
+        """Return which rejections were at the site of a candidate."""
+        y, x = self._rejected[:, 0], self._rejected[:, 1]
+        apart = np.maximum(np.abs(y - candidate.y), np.abs(x - candidate.x))
+        return np.asarray(apart < self._diameter / 3)
 
     def _close(self, candidate: Candidate, places: list[tuple[float, float]]) -> bool:
         reach = _APART_DIAMETERS * self._diameter
         return any(math.hypot(candidate.y - y, candidate.x - x) < reach for y, x in places)
 
-    def _try(self, candidate: Candidate, model: Model, buffer: FrameBuffer) -> Birth | Rejected:
-        h, w = model.shape
-        half = math.ceil(_BOX_DIAMETERS * self._diameter)
-        top, left = max(0, round(candidate.y) - half), max(0, round(candidate.x) - half)
-        bottom, right = min(h, round(candidate.y) + half + 1), min(w, round(candidate.x) + half + 1)
-        slots = buffer.order()
+    def _try(self, candidate: Candidate, model: Model, buffer: FrameBuffer, scratch: int) -> Birth | Rejected:
+        w = model.shape[1]
+        view = buffer.view(LEAST_VIEW)
+        top, left, bottom, right = _around(candidate.y, candidate.x, _BOX_DIAMETERS * self._diameter, view)
+        slots = buffer.showing(_around(candidate.y, candidate.x, _SITE_DIAMETERS * self._diameter, view))
+        if bottom <= top or right <= left or len(slots) < _LEAST_SHOWN * buffer.n:
+            return Rejected("out of view")
         apart = np.hypot(*(model.centres - (candidate.y, candidate.x)).T)
         near = np.flatnonzero(apart < _NEAR_DIAMETERS * self._diameter)
-        movie = self._residual(model, buffer, slots, near, (top, left, bottom, right))
+        movie = self._residual(model, buffer, slots, near, (top, left, bottom, right), scratch)
         fit = examine(movie, candidate.y - top, candidate.x - left, self._diameter)
         if isinstance(fit, Rejected):
             return fit
-        if _truncated(fit.image, (top, left, bottom, right), (h, w)):
+        if _truncated(fit.image, (top, left, bottom, right), view, model.shape):
             return Rejected("at the border")
         rows, cols = np.nonzero(fit.image)
         column = unit(((rows + top) * w + cols + left).astype(np.int32), fit.image[rows, cols])
@@ -104,7 +170,8 @@ class Births:
         if known:
             return Rejected(known)
         reason = f"shape {fit.split_half:.2f} / {fit.blob:.2f}, peak {fit.peak_sn:.1f} sn"
-        return Birth(column, centre_of(column, w), float(noise_sd(fit.trace)), fit.peak_sn, reason)
+        site = (candidate.y, candidate.x)
+        return Birth(column, centre_of(column, w), site, float(noise_sd(fit.trace)), fit.peak_sn, reason)
 
     def _known(
         self,
@@ -143,16 +210,17 @@ class Births:
         slots: LongArray,
         near: LongArray,
         box: tuple[int, int, int, int],
+        scratch: int,
     ) -> FloatArray:
         """Return what the model does not explain in a box (top, left, bottom, right) of the buffered frames.
 
-        Good until the next call: it lies in memory that is used again.
+        Good until the next call with the same `scratch`: it lies in memory that is used again.
         """
         top, left, bottom, right = box
         shape = (len(slots), bottom - top, right - left)
-        if self._scratch.size < math.prod(shape):
-            self._scratch = np.empty(math.prod(shape), np.float32)
-        movie = self._scratch[: math.prod(shape)].reshape(shape)
+        if self._scratch[scratch].size < math.prod(shape):
+            self._scratch[scratch] = np.empty(math.prod(shape), np.float32)
+        movie = self._scratch[scratch][: math.prod(shape)].reshape(shape)
         geometry, A = model.geometry, model.footprints
         blocks = geometry.around(*box)
         background = apply_ring_locally(model.W, geometry, buffer.rest, slots, blocks)
@@ -176,14 +244,35 @@ class Births:
         return movie
 
 
-def _truncated(image: FloatArray, box: tuple[int, int, int, int], shape: tuple[int, int]) -> bool:
-    """Return whether a footprint is cut by the edge of the field: bright pixels on the outermost line."""
-    top, left, bottom, right = box
-    level = 0.3 * image.max()
-    edges = [
-        (top == 0, image[0]),
-        (left == 0, image[:, 0]),
-        (bottom == shape[0], image[-1]),
-        (right == shape[1], image[:, -1]),
-    ]
-    return any(at_edge and bool((line > level).any()) for at_edge, line in edges)
+def _around(y: float, x: float, half: float, view: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Return the box (top, left, bottom, right) within `half` px of a place, as far as it lies in view."""
+    top, left, bottom, right = view
+    reach = math.ceil(half)
+    row, column = round(y), round(x)
+    return (
+        max(top, row - reach),
+        max(left, column - reach),
+        min(bottom, row + reach + 1),
+        min(right, column + reach + 1),
+    )
+
+
+def _truncated(
+    image: FloatArray,
+    box: tuple[int, int, int, int],
+    view: tuple[int, int, int, int],
+    shape: tuple[int, int],
+) -> bool:
+    """Return whether a footprint is cut: bright pixels on the outermost line of the field, or of the view.
+
+    What lies between the edge of the view and that of the field may come into view later: only the brightest part
+    must not lie there.
+    """
+    field = (0, 0, *shape)
+    for line, here, in_view, last in zip(
+        (image[0], image[:, 0], image[-1], image[:, -1]), box, view, field, strict=True
+    ):
+        most = _MOST_AT_FIELD if here == last else _MOST_AT_VIEW
+        if here == in_view and bool((line > most * image.max()).any()):
+            return True
+    return False

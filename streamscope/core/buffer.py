@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.kernels import sparse
-from streamscope.types import FloatArray, LongArray
+from streamscope.types import BoolArray, FloatArray, LongArray
 
+LEAST_VIEW = 0.8  # of the frames: what they show is the view
 _SCALE = 256.0  # stored ADU are multiples of 1/256
 
 
@@ -56,12 +59,34 @@ class FrameBuffer:
         self.u[slot], self.seen[slot], self.y[slot], self.c[slot] = u, seen, y, c
         self.n_seen += 1
 
+    def clear(self) -> None:
+        """Forget all frames."""
+        self.n_seen = 0
+
     def order(self, last: int | None = None) -> LongArray:
         """Return the slots from the oldest to the newest frame, or of the `last` frames only."""
         slots = np.arange(self.n, dtype=np.int64)
         if self.n_seen > self.size:
             slots = np.roll(slots, -(self.n_seen % self.size))
         return slots if last is None else slots[-last:]
+
+    def view(self, share: float) -> tuple[int, int, int, int]:
+        """Return rows and columns (top, left, bottom, right) that at least this share of the frames showed."""
+        y0, y1, x0, x1 = np.sort(self.rects[: self.n], axis=0).T
+        last = min(math.ceil(share * self.n), self.n) - 1
+        first = self.n - 1 - last
+        return int(y0[last]), int(x0[last]), int(y1[first]), int(x1[first])
+
+    def showing(self, box: tuple[int, int, int, int]) -> LongArray:
+        """Return the slots of the frames that showed all of a box (top, left, bottom, right), oldest first."""
+        slots = self.order()
+        return np.asarray(slots[self.shown(slots, box)], np.int64)
+
+    def shown(self, slots: LongArray, box: tuple[int, int, int, int]) -> BoolArray:
+        """Return which of the frames in `slots` showed all of a box (top, left, bottom, right)."""
+        top, left, bottom, right = box
+        y0, y1, x0, x1 = self.rects[slots].T
+        return np.asarray((y0 <= top) & (bottom <= y1) & (x0 <= left) & (right <= x1))
 
     def median(self, most: int) -> FloatArray:
         """Return the median image (H, W), ADU, of at most about `most` frames spread over the buffer.
@@ -183,10 +208,13 @@ class TraceWindow:
         self.y = np.pad(self.y, more, constant_values=np.nan)
         self.c = np.pad(self.c, more)
 
-    def baselines(self, fraction: float = 0.35) -> FloatArray:
-        """Return the mode of each trace, (K,): mean of the narrowest interval that holds `fraction` of it."""
-        out = np.zeros(self.y.shape[1], np.float32)
-        window = self.y[: self.n]
+    def baselines(self, which: LongArray | None = None, fraction: float = 0.35) -> FloatArray:
+        """Return the mode of each trace or of those `which` (n,): the mean of its narrowest interval.
+
+        That interval holds `fraction` of the trace.
+        """
+        window = self.y[: self.n] if which is None else self.y[: self.n, which]
+        out = np.zeros(window.shape[1], np.float32)
         n_known = np.isfinite(window).sum(0)
         for count in np.unique(n_known[n_known >= 20]):
             rows = np.flatnonzero(n_known == count)

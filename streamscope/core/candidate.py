@@ -14,8 +14,8 @@ import numpy as np
 from scipy.ndimage import label
 
 from streamscope.core.deconvolve import noise_sd
-from streamscope.core.robust import median
-from streamscope.types import BoolArray, DoubleArray, FloatArray, LongArray
+from streamscope.core.kernels import sites
+from streamscope.types import BoolArray, DoubleArray, FloatArray
 
 _LEAST_ACTIVE = 3  # frames
 _LEAST_SPLIT_HALF = 0.55
@@ -23,7 +23,8 @@ _LEAST_BLOB = 0.72
 _SIGMA_RANGE = (0.19, 0.72)  # of the best Gaussian, cell diameters
 _LEAST_PEAK_SN = 4.0
 _DISC = 0.95  # radius of the fit, cell diameters
-_THIRDS = np.full(3, 1 / 3, np.float32)
+_ROUNDS = 3
+_LEAST_EVENT_SD, _PART_OF_LARGEST = 3.0, 0.35  # of an active frame: over the noise, of the largest one
 _CUT = 0.05  # of the peak, at the rim of a footprint
 
 
@@ -73,33 +74,33 @@ def examine(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rej
 
 
 def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rejected:
-    n, *shape = movie.shape
-    flat = movie.reshape(n, -1)
-    distance = np.sqrt(_squared_distance((shape[0], shape[1]), y, x)).astype(np.float32)
+    n, h, w = movie.shape
+    flat = movie.reshape(n, h * w)
+    distance = np.sqrt(_squared_distance((h, w), y, x)).astype(np.float32)
     disc = distance <= _DISC * diameter
     rim = (distance > 1.15 * diameter) & (distance <= 1.6 * diameter)
-    image = np.exp(-0.5 * (distance / (diameter / 4)) ** 2) * disc
+    image = np.exp(-0.5 * (distance / np.float32(diameter / 4)) ** 2) * disc
     image /= np.linalg.norm(image)
-    trace = _above_baseline(flat @ image.ravel())
-    for _ in range(3):
-        active = _active(trace)
-        if np.count_nonzero(active) < _LEAST_ACTIVE:
-            return Rejected("too short")
-        image = _shape(_weighted(flat, trace, active, disc.shape), disc, rim)
-        norm = float(np.linalg.norm(image))
-        if norm <= 0:
-            return Rejected("nothing there")
-        image /= norm
-        trace = _above_baseline(flat @ image.ravel())
-    active = _active(trace)
-    frames = np.flatnonzero(active)
-    if len(frames) < _LEAST_ACTIVE:
-        return Rejected("too short")
-    halves = [_blur(_weighted(flat, trace, frames[i::2], disc.shape)) for i in (0, 1)]
+    trace, active = np.empty(n, np.float32), np.empty(n, np.bool_)
+    failed = sites.fit_site(
+        flat,
+        disc.reshape(-1),
+        rim.reshape(-1),
+        _ROUNDS,
+        _LEAST_ACTIVE,
+        _LEAST_EVENT_SD,
+        _PART_OF_LARGEST,
+        image.reshape(-1),
+        trace,
+        active,
+    )
+    if failed:
+        return Rejected("too short" if failed == sites.TOO_SHORT else "nothing there")
+    halves = [blur(_sum_of(flat, trace, half).reshape(h, w)) for half in _halves(active)]
     split_half = _pearson(halves[0], halves[1], disc)
     if split_half < _LEAST_SPLIT_HALF:
         return Rejected("not reproducible")
-    blob, sigma = _best_gaussian(halves[0] + halves[1], image, diameter)
+    blob, sigma = best_gaussian(halves[0] + halves[1], image, diameter)
     if blob < _LEAST_BLOB:
         return Rejected("not a blob")
     if not _SIGMA_RANGE[0] * diameter <= sigma <= _SIGMA_RANGE[1] * diameter:
@@ -107,38 +108,28 @@ def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Reject
     peak = float(np.partition(trace, -_LEAST_ACTIVE)[-_LEAST_ACTIVE:].mean() / noise_sd(trace))
     if peak < _LEAST_PEAK_SN:
         return Rejected("weak")
-    final = trim(image, np.unravel_index(int(np.argmax(_blur(image) * disc)), image.shape))
+    final = trim(image, np.unravel_index(int(np.argmax(blur(image) * disc)), image.shape))
     return Fit(final, trace, active, split_half, blob, peak)
 
 
-def _above_baseline(trace: FloatArray) -> FloatArray:
-    return np.asarray(trace - np.float32(median(trace)), np.float32)
+def _halves(active: BoolArray) -> list[BoolArray]:
+    """Return every second active frame, and the others."""
+    frames = np.flatnonzero(active)
+    halves = [np.zeros_like(active), np.zeros_like(active)]
+    for i in (0, 1):
+        halves[i][frames[i::2]] = True
+    return halves
 
 
-def _active(trace: FloatArray) -> BoolArray:
-    smooth = np.convolve(trace, _THIRDS, mode="same")
-    level = max(3.0 * float(noise_sd(trace)) / np.sqrt(3), 0.35 * float(smooth.max()))
-    return np.asarray(smooth > level)
+def _sum_of(flat: FloatArray, trace: FloatArray, which: BoolArray) -> FloatArray:
+    """Return the sum of some frames (P,), weighted by the trace."""
+    out = np.empty(flat.shape[1], np.float32)
+    sites.weighted_sum(flat, trace, which, out)
+    return out
 
 
-def _shape(image: FloatArray, disc: BoolArray, rim: BoolArray) -> FloatArray:
-    """Return the non-negative footprint in a weighted sum of frames, less the level of its surroundings."""
-    pedestal = median(image[rim]) if rim.any() else 0.0
-    return np.asarray(np.maximum(image - pedestal, 0) * disc, np.float32)
-
-
-def _weighted(
-    flat: FloatArray, trace: FloatArray, which: LongArray | BoolArray, shape: tuple[int, ...]
-) -> FloatArray:
-    """Return the sum of some frames, weighted by the trace."""
-    weights = np.zeros_like(
-        trace
-    )  # all frames, most of them with 0: quicker than copying the others together
-    weights[which] = trace[which]
-    return np.asarray((weights @ flat).reshape(shape), np.float32)
-
-
-def _blur(image: FloatArray) -> FloatArray:
+def blur(image: FloatArray) -> FloatArray:
+    """Return an image blurred by a Gaussian of 1 px."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), np.float32)
 
 
@@ -147,7 +138,7 @@ def _pearson(a: FloatArray, b: FloatArray, where: BoolArray) -> float:
     return float((u @ v) / (np.linalg.norm(u) * np.linalg.norm(v) + 1e-12))
 
 
-def _best_gaussian(shape: FloatArray, image: FloatArray, diameter: float) -> tuple[float, float]:
+def best_gaussian(shape: FloatArray, image: FloatArray, diameter: float) -> tuple[float, float]:
     """Return the best correlation with a round Gaussian about the centroid, and its sigma, px."""
     r2 = _squared_distance(shape.shape, *_centroid(image))
     where = r2 <= (_DISC * diameter) ** 2
@@ -178,7 +169,7 @@ def trim(image: FloatArray, seed: tuple[int, int] | tuple[np.intp, ...]) -> Floa
 
     An image without light comes back as zeros.
     """
-    smooth = _blur(image)
+    smooth = blur(image)
     parts, _ = label(smooth > _CUT * smooth.max())
     keep = parts == parts[tuple(int(s) for s in seed)]
     out = np.where(keep, image, 0).astype(np.float32)

@@ -39,7 +39,7 @@ class Demix:
         warp.center(aligned, b0, *field_of(self.x.shape, shift), self.x)
         bin_down(self.x, self._step, self.blocks)
 
-    def solve(self, footprints: Footprints, V: SparseRows, inverse: FloatArray) -> FloatArray:
+    def solve(self, footprints: Footprints, V: SparseRows, inverse: SparseRows) -> FloatArray:
         """Return the signed traces of the centred frame, (K,) float32, ADU times unit-norm footprint.
 
         References
@@ -49,4 +49,6 @@ class Demix:
         self.u, self.seen = np.empty(footprints.n, np.float32), np.empty(footprints.n, np.float32)
         sparse.project(footprints.indptr, footprints.pixels, footprints.weights, self.x.reshape(-1), self.u)
         V.dot(self.blocks.reshape(-1), self.seen)
-        return inverse @ (self.u - self.seen)
+        y = np.empty_like(self.u)
+        inverse.dot(self.u - self.seen, y)
+        return y

@@ -66,8 +66,8 @@ class Detector:
             self._zmax.fill(0)
 
     def candidates(self) -> list[Candidate]:
-        """Return the maxima of the block that ends here, strongest first, and begin a new block."""
-        places = np.zeros((_MAX_CANDIDATES, 2), np.int64)
+        """Return the maxima of the block that ends here, at most 200, strongest first, and begin a new block."""
+        places = np.zeros((int(np.count_nonzero(self._zmax >= self._threshold)), 2), np.int64)
         n = score.local_maxima(
             self._zmax,
             self.planes[6],
@@ -82,4 +82,4 @@ class Detector:
             for y, x in places[:n]
         ]
         self._zmax.fill(0)
-        return sorted(found, key=lambda c: -c.score)
+        return sorted(found, key=lambda c: -c.score)[:_MAX_CANDIDATES]

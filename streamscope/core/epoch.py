@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.background import SparseRows
-from streamscope.types import ByteArray, ComponentEvent, FloatArray, Footprints, IdArray, Kinetics, LongArray
+from streamscope.types import (
+    ByteArray,
+    ComponentEvent,
+    FloatArray,
+    Footprints,
+    IdArray,
+    Kinetics,
+    LongArray,
+    SeedReport,
+)
 
 PROVISIONAL, CONFIRMED = 0, 1
 
@@ -29,11 +38,12 @@ class Epoch:
     footprints: Footprints  # A, unit L2 norm
     V: SparseRows  # ring background seen by each footprint, on blocks of `step` px
     step: int
-    solve: FloatArray  # (K, K) inverse of M
+    solve: SparseRows  # inverse of M near each component, K rows of K
     b0: FloatArray  # (H, W) static background, ADU
     sn: FloatArray  # (K,) noise of the signed traces, ADU; frozen for each id
     kinetics: Kinetics  # of the indicator, given or fitted
     events: tuple[ComponentEvent, ...] = ()
+    seeding: SeedReport | None = None  # in the epoch in which it was decided
 
     @property
     def n(self) -> int:
@@ -57,13 +67,15 @@ class Epoch:
             "V_indptr": self.V.indptr,
             "V_bins": self.V.bins,
             "V_values": self.V.values,
-            "solve": self.solve,
+            "solve_indptr": self.solve.indptr,
+            "solve_at": self.solve.bins,
+            "solve_values": self.solve.values,
             "b0_64ths": np.clip(np.round(self.b0 * 64), -32768, 32767).astype(np.int16),  # exact: see Model
         }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> Epoch:
-        """Return the epoch that `arrays` was called on, without its events."""
+        """Return the epoch that `arrays` was called on, without its events and seeding."""
         number, frame, step, n_bins = (int(v) for v in arrays["number"])
         height, width = (int(v) for v in arrays["shape"])
         return cls(
@@ -86,7 +98,12 @@ class Epoch:
                 np.asarray(arrays["V_values"], np.float32),
             ),
             step=step,
-            solve=np.ascontiguousarray(arrays["solve"], np.float32),
+            solve=SparseRows(
+                len(arrays["ids"]),
+                np.asarray(arrays["solve_indptr"], np.int64),
+                np.asarray(arrays["solve_at"], np.int32),
+                np.asarray(arrays["solve_values"], np.float32),
+            ),
             b0=np.asarray(arrays["b0_64ths"], np.float32) / np.float32(64),
             sn=np.asarray(arrays["sn"], np.float32),
             kinetics=Kinetics.from_array(arrays["kinetics"]),

@@ -8,46 +8,63 @@ Frozen, it only follows the static background; everything else stays as it is un
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring, bin_down, ring_mean_weights, spread_up
 from streamscope.core.births import Births
+from streamscope.core.crew import Crew
 from streamscope.core.demix import Demix, field_of
 from streamscope.core.detect import Detector
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.kernels import sparse
 from streamscope.core.kinetics import SessionKinetics
+from streamscope.core.light import Light
 from streamscope.core.memory import Memory
 from streamscope.core.merge import duplicates
-from streamscope.core.model import Model
+from streamscope.core.model import Model, centre_of
+from streamscope.core.seed import Planted, Seed, Seeder, trace_noise
 from streamscope.core.shapes import Shapes
-from streamscope.types import ComponentEvent, FloatArray, FrameResult, LongArray
+from streamscope.types import ComponentEvent, DoubleArray, FloatArray, FrameResult, LongArray, SeedReport
 
 _MEAN_MEMORY_S = 30.0
 _LARGEST_GAUGE_SN = 2.0  # baseline correction of one block
 _CONFIRM_PEAK_SN = 8.0
 _SILENT_SN = 4.0  # peaks of a block below this may be noise
-_CONFIRM_BORDER = 0.5  # least distance of the centre from the border, cell diameters
+_LEAST_ROUNDNESS = 0.65  # of a refined footprint
+_CONFIRM_BORDER = 0.5  # least distance of the bright part from the border, cell diameters
+_RETIRE_BORDER = 0.4
+_SEED_ENERGY = 2000.0  # sum of squared activity, noise units, that yesterday's footprint counts for
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
-_START_OVER_BLOCKS = (1, 2, 3, 4, 6, 8)
+_START_OVER_BLOCKS = (1, 2, 3, 5, 8)
+_LIGHT_FRAMES = 5  # that tell how bright the light is at the end of a block
 
 
 class Learner:
     """Learns from aligned frames; hands over an epoch at the end of each block."""
 
-    def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        shape: tuple[int, int],
+        seed: Seed | None = None,
+        crew: Crew | None = None,
+    ) -> None:
         self._config = config
         self._shape = shape
         self.model = Model(config, shape)
-        self.memory = Memory(config, self.model)
+        crew = crew or Crew()
+        self.memory = Memory(config, self.model, crew)
         self._block = config.frames(config.detect.block_s)
         self.lag_frames = self._block
         self._demix = Demix(shape, self.model.geometry.step)
         self._detector = Detector(config, self.model.fine)
-        self._births = Births(config)
+        self._births = Births(config, crew)
         self._shapes = Shapes(config, shape)
         self._kinetics = SessionKinetics(config)
+        self._light = Light()
         self._background = np.zeros(self.model.geometry.grid, np.float32)
         self._fine = np.zeros(self.model.fine.grid, np.float32)
         self._fine_background = np.zeros(self.model.fine.grid, np.float32)
@@ -57,6 +74,11 @@ class Learner:
         self._frozen = False
         self._n_frozen = 0  # frames, since it was frozen
         self._refresh_at = [config.frames(s) for s in _FIRST_REFRESHES_S]
+        self._seeder = None if seed is None else Seeder(config, seed)
+        self._seeding: SeedReport | None = None  # told with the next epoch
+        self._seeded: frozenset[int] = frozenset()  # ids
+        if seed is not None:
+            self.model.next_id = seed.next_id
 
     def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
         """Learn from one frame.
@@ -135,8 +157,12 @@ class Learner:
 
     def _close_block(self, frame: int) -> Epoch:
         """Learn from the block that ends with `frame`, and return the new model."""
-        if self._n_blocks in _START_OVER_BLOCKS and self._n <= self.memory.buffer.size:
+        if self._light_jumped() or not self.memory.buffer.n:
+            return self.model.epoch(frame, self._kinetics.present, ())
+        if self._n_blocks in _START_OVER_BLOCKS and self._holds_all():
             self._start_over()
+        if self._seeder is not None:
+            self._place_seed(frame, self._seeder)
         slots = self.memory.buffer.order(last=self._block)
         self._settle_baselines()
         reshaped = self._refine_shapes(slots)
@@ -149,12 +175,69 @@ class Learner:
         self._retire(frame)
         events, self._events = tuple(self._events), []
         kinetics = self._kinetics.update(self._n, self.memory.window, self.model.sn)
-        return self.model.epoch(frame, kinetics, events)
+        epoch = replace(self.model.epoch(frame, kinetics, events), seeding=self._seeding)
+        self._seeding = None
+        return epoch
+
+    def _place_seed(self, frame: int, seeder: Seeder) -> None:
+        """Take in the components of an earlier session once today's still image shows where they are."""
+        last_try = self._n_blocks >= _START_OVER_BLOCKS[-1]
+        if not last_try and self._n_blocks not in _START_OVER_BLOCKS:
+            return
+        self._seeding, planted = seeder.place(self.model.b0, self.memory.buffer.n, last_try)
+        if self._seeding is None:
+            return
+        self._seeder = None
+        if planted:
+            self._plant(planted, frame)
+
+    def _plant(self, planted: list[Planted], frame: int) -> None:
+        """Add components under the ids that they had."""
+        for seeded in planted:
+            y, x = centre_of(seeded.column, self._shape[1])
+            self.model.add(seeded.column, (y, x), frame, 1.0, 0.0, seeded.id)
+            self._shapes.add(seeded.column)
+            self._events.append(ComponentEvent("born", seeded.id, frame, y=y, x=x, reason="seeded"))
+        self._seeded = frozenset(seeded.id for seeded in planted)
+        self.model.rebuild()
+        self.memory.renew(n_new=len(planted))
+        new = np.arange(self.model.n - len(planted), self.model.n)
+        columns, traces = [seeded.column for seeded in planted], self.memory.buffer.y
+        self.model.sn[new] = trace_noise(
+            columns, self.model.b0, traces[np.ix_(self.memory.buffer.order(), new)]
+        )
+        for k in new:
+            self._shapes.trust(int(k), self.model.columns[k], _SEED_ENERGY * float(self.model.sn[k]) ** 2)
+        if self._holds_all():
+            self._start_over()  # their activity so far is no residual
+        else:
+            self._detector.restart()
 
     def _keep_up(self, frame: int) -> Epoch:
         """Return the frozen model with the static background of now: traces would drift as the light bleaches."""
-        self._settle_baselines()
+        if not self._light_jumped():
+            self._settle_baselines()
         return self.model.epoch(frame, self._kinetics.present, ())
+
+    def _light_jumped(self) -> bool:
+        """Return whether the light made a step in this block; if so, put b0 right and learn nothing from before."""
+        model, buffer = self.model, self.memory.buffer
+        if self._holds_all() or not buffer.n:
+            return False
+        slots = buffer.order(last=_LIGHT_FRAMES)
+        smooth = np.empty((1, model.geometry.n_bins), np.float32)
+        apply_ring(model.ring, model.geometry, model.b0_blocks[None], smooth)
+        rest, background = (values[slots].mean(0) for values in (buffer.rest, buffer.background))
+        step = self._light.step(rest, background, model.b0_blocks, smooth[0])
+        if not step:
+            return False
+        self.memory.brighten(1 + step)
+        self._births.forget()
+        self._detector.restart()
+        return True
+
+    def _holds_all(self) -> bool:
+        return self._n <= self.memory.buffer.size
 
     def _start_over(self) -> None:
         """While the buffer holds every frame: take b0, traces and score from all of them anew."""
@@ -224,20 +307,55 @@ class Learner:
         pairs = duplicates(model, self.memory.window, self._config.cell_diameter_px)
         if not pairs:
             return
+        pairs = [self._named_last(*pair) for pair in pairs]
         for weaker, stronger in pairs:
             self._events.append(ComponentEvent("merged", model.ids[weaker], frame, into=model.ids[stronger]))
+            model.peak[stronger] = max(model.peak[stronger], model.peak[weaker])
         self._remove([weaker for weaker, _ in pairs])
 
+    def _named_last(self, weaker: int, stronger: int) -> tuple[int, int]:
+        """Return a pair to merge so that a seeded component lives on rather than one that is new today."""
+        ids = self.model.ids
+        swap = ids[weaker] in self._seeded and ids[stronger] not in self._seeded
+        return (stronger, weaker) if swap else (weaker, stronger)
+
     def _retire(self, frame: int) -> None:
-        """Give up what was never confirmed and has been silent for long: noise, or a flash of something else."""
+        """Give up what is no cell after all.
+
+        That is what was never confirmed and has been silent for long (noise, or a flash of something else), and
+        what does not look like a cell once its footprint is known from many frames: the rest that a bright cell
+        leaves around it, or a strip along the border. What was seeded stays: that it is a cell was known before.
+        """
         model = self.model
         silent = frame - model.active_at > self._config.frames(self._config.detect.give_up_s)
-        gone = [int(k) for k in np.flatnonzero(silent) if model.status[k] != CONFIRMED]
-        if not gone:
-            return
-        reason = f"never confirmed, silent for {self._config.detect.give_up_s:g} s"
-        self._events += [ComponentEvent("retired", model.ids[k], frame, reason=reason) for k in gone]
-        self._remove(gone)
+        from_border = self._from_border()
+        gone: dict[int, str] = {}
+        for k in range(model.n):
+            if model.ids[k] in self._seeded:
+                continue
+            if reason := self._no_cell(k, from_border[k]):
+                gone[k] = reason
+                self._births.leave_alone(*model.centres[k])
+            elif silent[k] and model.status[k] != CONFIRMED:
+                gone[k] = f"never confirmed, silent for {self._config.detect.give_up_s:g} s"
+        if gone:
+            for k, reason in gone.items():
+                self._events.append(ComponentEvent("retired", model.ids[k], frame, reason=reason))
+            self._remove(list(gone))
+
+    def _no_cell(self, k: int, from_border: float) -> str:
+        """Return why the footprint of a component cannot be that of a cell, or nothing."""
+        roundness = self._shapes.roundness[k]
+        if roundness < _LEAST_ROUNDNESS:
+            return f"no cell by its shape, r {roundness:.2f} with a round one"
+        if self.model.status[k] == CONFIRMED and from_border < _RETIRE_BORDER:
+            return "its light lies at the border"
+        return ""
+
+    def _from_border(self) -> DoubleArray:
+        """Return how far the bright part of each footprint is from the border of the field, cell diameters."""
+        bright, last = self._shapes.bright, np.array(self._shape) - 1
+        return np.asarray(np.minimum(bright, last - bright).min(1) / self._config.cell_diameter_px)
 
     def _remove(self, positions: list[int]) -> None:
         """Take components out of model and memory."""
@@ -250,16 +368,19 @@ class Learner:
     def _confirm(self, slots: LongArray, frame: int) -> None:
         """Keep the largest peaks, and confirm what showed a large one and is not cut by the border.
 
-        On simulated sets what is no cell peaks below 8 noise units or sits on the border.
+        On simulated sets what is no cell peaks below 8 noise units or sits on the border. In the block in which
+        it is planted, a seeded component's baseline is not settled: its peaks count from the next block on.
         """
         model = self.model
         if not model.n:
             return
-        peak = self.memory.buffer.c[slots].max(0) / model.sn
+        planted = [
+            id_ in self._seeded and born == frame for id_, born in zip(model.ids, model.born_at, strict=True)
+        ]
+        peak = np.where(planted, 0, self.memory.buffer.c[slots].max(0) / model.sn)
         model.peak = np.maximum(model.peak, peak)
         model.active_at[peak > _SILENT_SN] = frame
-        far = np.minimum(model.centres, np.array(self._shape) - 1 - model.centres).min(1)
-        ready = (model.peak >= _CONFIRM_PEAK_SN) & (far >= _CONFIRM_BORDER * self._config.cell_diameter_px)
+        ready = (model.peak >= _CONFIRM_PEAK_SN) & (self._from_border() >= _CONFIRM_BORDER)
         for k in np.flatnonzero(ready):
             if model.status[k] != CONFIRMED:
                 model.status[k] = CONFIRMED

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.config import EngineConfig
-from streamscope.core.background import fit_ring, ring_mean_weights
+from streamscope.core.background import fit_ring_rows, ring_mean_weights
 from streamscope.core.buffer import CoarseHistory, FrameBuffer, TraceWindow
+from streamscope.core.crew import Crew
 from streamscope.core.deconvolve import OnlineOasis, deconvolve
 from streamscope.core.kernels import sparse
 from streamscope.core.model import Model
@@ -24,7 +25,8 @@ class Memory:
     model changes, so that nothing in here remembers an old model's errors.
     """
 
-    def __init__(self, config: EngineConfig, model: Model) -> None:
+    def __init__(self, config: EngineConfig, model: Model, crew: Crew) -> None:
+        self._crew = crew
         geometry = model.geometry
         self._g = config.g
         self.model = model
@@ -60,6 +62,16 @@ class Memory:
         self.shift_baselines(window.baselines())
         self._find_activity()
         window.c[: buffer.n] = buffer.c[: buffer.n]
+
+    def brighten(self, factor: float) -> None:
+        """Follow a step of the light: scale what stands still, and forget the frames from before."""
+        model = self.model
+        model.mean *= np.float32(factor)
+        model.level *= factor
+        model.settle_b0()
+        self.history.blocks *= np.float32(factor)
+        self.buffer.clear()
+        self.window.restart(self.window.y[:0])
 
     def shift_baselines(self, shift: FloatArray) -> None:
         """Move a constant from each trace (K,) into b0."""
@@ -107,29 +119,32 @@ class Memory:
     def _project(self, which: LongArray, ring: bool) -> None:
         """Project the buffered frames on the footprints `which`, and on all of them through a new ring."""
         buffer, model = self.buffer, self.model
-        if len(which):
-            some = Footprints.from_columns(model.shape, [model.columns[k] for k in which])
-            u = np.zeros((buffer.n, len(which)), np.float32)
-            sparse.project_stored(
-                buffer.flat,
-                buffer.rects,
-                buffer.scale,
-                model.b0.reshape(-1),
-                model.shape[1],
-                some.indptr,
-                some.pixels,
-                some.weights,
-                u,
-            )
-            buffer.u[: buffer.n, which] = u
+        self._crew.map(self._project_stored, [which[a:b] for a, b in self._crew.share(0, len(which))])
         seen = np.arange(model.n) if ring else which
         model.V.dot_many(buffer.blocks[: buffer.n], seen, buffer.seen[: buffer.n])
+
+    def _project_stored(self, which: LongArray) -> None:
+        buffer, model = self.buffer, self.model
+        some = Footprints.from_columns(model.shape, [model.columns[k] for k in which])
+        u = np.zeros((buffer.n, len(which)), np.float32)
+        sparse.project_stored(
+            buffer.flat,
+            buffer.rects,
+            buffer.scale,
+            model.b0.reshape(-1),
+            model.shape[1],
+            some.indptr,
+            some.pixels,
+            some.weights,
+            u,
+        )
+        buffer.u[: buffer.n, which] = u
 
     def _trace(self) -> None:
         """Compute the signed traces of the buffered frames."""
         model, buffer, n = self.model, self.buffer, self.buffer.n
         projected = buffer.u[:n] - buffer.seen[:n] - (model.still - model.still_seen)
-        buffer.y[:n] = projected @ model.solve.T
+        buffer.y[:n] = model.solve.times(np.ascontiguousarray(projected.T)).T
 
     def _settle(self, new: LongArray) -> None:
         """Set the baselines of new components to 0, from what the buffered frames say of them."""
@@ -138,7 +153,7 @@ class Memory:
         recent = window.newest(len(order))
         window.y[np.ix_(recent, new)] = buffer.y[np.ix_(order[-len(recent) :], new)]
         shift = np.zeros(self.model.n, np.float32)
-        shift[new] = window.baselines()[new]
+        shift[new] = window.baselines(new)
         self.shift_baselines(shift)
 
     def _find_activity(self) -> None:
@@ -168,7 +183,12 @@ class Memory:
         self._subtract_model(history.blocks[:n], history.c[:n], rest)
         rest -= rest.mean(0)
         prior = ring_mean_weights(model.b0_blocks, model.geometry)
-        model.take_ring(fit_ring(rest, model.geometry, max(2e-5, 0.05 / n), prior))
+        ridge, W = max(2e-5, 0.05 / n), np.zeros_like(prior)
+        self._crew.map(
+            lambda part: fit_ring_rows(rest, model.geometry, ridge, prior, part[0], part[1], W),
+            self._crew.share(0, model.geometry.n_bins),
+        )
+        model.take_ring(W)
 
     def _subtract_model(self, blocks: FloatArray, c: FloatArray, out: FloatArray) -> None:
         """Fill `out` (n, P') with remembered blocks less static background and cells with activity `c` (n, K)."""

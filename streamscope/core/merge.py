@@ -8,6 +8,7 @@ from streamscope.core.buffer import TraceWindow
 from streamscope.core.model import Model
 from streamscope.types import FloatArray
 
+_LEAST_OVERLAP = 0.3
 _SAME_OVERLAP, _SAME_R = 0.7, 0.8
 _NEAR_DIAMETERS, _NEAR_R = 0.6, 0.85
 _ON_TOP_DIAMETERS, _ON_TOP_OVERLAP = 0.3, 0.5
@@ -21,19 +22,21 @@ def duplicates(model: Model, window: TraceWindow, diameter: float) -> list[tuple
     share one signal arbitrarily, so that their activities tell nothing.
     """
     pairs, used = [], set()
-    for i, j in np.argwhere(np.triu(model.AtA, 1) > 0.3):
+    AtA = model.AtA
+    of_row = np.repeat(np.arange(model.n), np.diff(AtA.indptr))
+    for e in np.flatnonzero((AtA.values > _LEAST_OVERLAP) & (AtA.bins > of_row)):
+        i, j, overlap = int(of_row[e]), int(AtA.bins[e]), float(AtA.values[e])
         if i in used or j in used:
             continue
         r = agreement(window.c[: window.n, i], window.c[: window.n, j])
         apart = np.hypot(*(model.centres[i] - model.centres[j])) / diameter
-        overlap = model.AtA[i, j]
         if (
             (overlap > _SAME_OVERLAP and r > _SAME_R)
             or (apart < _NEAR_DIAMETERS and r > _NEAR_R)
             or (apart < _ON_TOP_DIAMETERS and overlap > _ON_TOP_OVERLAP)
         ):
             weaker, stronger = (i, j) if model.peak[i] < model.peak[j] else (j, i)
-            pairs.append((int(weaker), int(stronger)))
+            pairs.append((weaker, stronger))
             used |= {i, j}
     return pairs
 

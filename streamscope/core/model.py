@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
-import scipy.sparse as sp
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import (
@@ -20,6 +19,7 @@ from streamscope.core.background import (
 )
 from streamscope.core.epoch import PROVISIONAL, Epoch
 from streamscope.core.kernels import sparse
+from streamscope.core.system import inverse_of, overlaps, products
 from streamscope.errors import StageError
 from streamscope.types import (
     ComponentEvent,
@@ -48,7 +48,7 @@ class Model:
     """
 
     def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
-        diameter = config.cell_diameter_px
+        self._diameter = diameter = config.cell_diameter_px
         self.shape = shape
         self.fine = _grid(shape, detection_step(diameter))
         step = min(2 * self.fine.step, 8)
@@ -69,7 +69,7 @@ class Model:
         self.sn: FloatArray = np.zeros(0, np.float32)  # ADU, frozen at birth
         self.active_at: LongArray = np.zeros(0, np.int64)  # last frame known to be active
         self.peak: FloatArray = np.zeros(0, np.float32)  # largest filtered trace so far, sn units
-        self._next_id = 1
+        self.next_id = 1
         self.number = 0
         self.rebuild()
 
@@ -83,12 +83,20 @@ class Model:
         self.W = W
         self.ring = by_offset(W)
 
-    def add(self, column: Column, centre: tuple[float, float], frame: int, sn: float, peak: float) -> int:
-        """Add a provisional component with a unit-norm footprint; return its position."""
+    def add(
+        self,
+        column: Column,
+        centre: tuple[float, float],
+        frame: int,
+        sn: float,
+        peak: float,
+        id_: int | None = None,
+    ) -> int:
+        """Add a provisional component with a unit-norm footprint, by default with a new id; return its position."""
         self.columns.append(column)
         self.centres = np.vstack([self.centres, centre])
-        self.ids.append(self._next_id)
-        self._next_id += 1
+        self.ids.append(self.next_id if id_ is None else id_)
+        self.next_id = max(self.next_id, self.ids[-1] + 1)
         self.status.append(PROVISIONAL)
         self.born_at.append(frame)
         self.level = np.append(self.level, 0.0)
@@ -130,19 +138,16 @@ class Model:
     def rebuild(self) -> None:
         """Derive everything that depends on the footprints and the ring."""
         self.footprints = Footprints.from_columns(self.shape, self.columns)
-        self.centres = np.array([centre_of(c, self.shape[1]) for c in self.columns]).reshape(-1, 2)
+        A = self.footprints
+        self.centres = np.empty((self.n, 2))
+        sparse.centres(A.indptr, A.pixels, A.weights, self.shape[1], self.centres)
         self.coarse: SparseRows = bin_footprints(self.footprints, self.geometry)
         self.detail: SparseRows = bin_footprints(self.footprints, self.fine)
         self.V: SparseRows = ring_rows(fold(self.footprints, self.geometry), self.W, self.geometry)
         self.AtA = overlaps(self.footprints)
-        self.solve = self._inverse()
+        VDA = products(self.V, self.coarse, self.geometry.grid[1])
+        self.solve = inverse_of(self.AtA, VDA, self.centres, self._diameter)
         self._project_b0()
-
-    def _inverse(self) -> FloatArray:
-        if not self.n:
-            return np.zeros((0, 0), np.float32)
-        M = self.AtA - self.V.product(self.coarse)
-        return np.ascontiguousarray(np.linalg.inv(M), np.float32)
 
     def settle_b0(self) -> None:
         """Renew b0, its blocks and projections, from the mean image and the cells' part in it."""
@@ -186,20 +191,11 @@ class Model:
 
     def check_invariants(self) -> None:
         """Raise StageError if the model is not fit to be handed out."""
-        if not (np.isfinite(self.solve).all() and np.isfinite(self.b0).all()):
+        if not (np.isfinite(self.solve.values).all() and np.isfinite(self.b0).all()):
             raise StageError("the model is not finite; please report this with the session's journal")
-        norms = np.sqrt(np.diag(self.AtA)) if self.n else np.ones(0)
+        norms = np.array([np.linalg.norm(weights) for _, weights in self.columns])
         if self.n and not np.allclose(norms, 1, atol=1e-3):
             raise StageError(f"footprints should have norm 1, got {norms.min():.4f} to {norms.max():.4f}")
-
-
-def overlaps(footprints: Footprints) -> DoubleArray:
-    """Return A'A, (K, K)."""
-    A = sp.csc_matrix(
-        (footprints.weights.astype(np.float64), footprints.pixels, footprints.indptr),
-        shape=(footprints.shape[0] * footprints.shape[1], footprints.n),
-    )
-    return np.asarray((A.T @ A).toarray())
 
 
 def centre_of(column: Column, width: int) -> tuple[float, float]:

@@ -80,6 +80,7 @@ class FieldFit:
             for n, nodes, size in zip(self._n_blocks, self.grid, shape, strict=True)
         ]
         self._hats = np.asarray(np.kron(*lines), np.float64)  # (blocks, nodes)
+        self._pairs = [(line[:, :, None] * line[:, None, :]).reshape(len(line), -1) for line in lines]
         board = (np.add.outer(*(np.arange(n) for n in self._n_blocks)) % 2).ravel()
         self._colours = (board == 0, board == 1)
         self.prior = _prior(self.grid, shape, diameter)
@@ -105,20 +106,22 @@ class FieldFit:
     def prepare(self) -> None:
         """Derive everything from `information` and `noise`."""
         self._H = self.information.reshape(-1, 3).astype(np.float64)
-        self.A = self._normal(1 / self.noise)
+        halves = [self._normal(colour / self.noise) for colour in self._colours]
+        self.A = halves[0] + halves[1]
         self.covariance = _inverse(self.A + self._precision)
-        self._halves = [self._half(colour) for colour in self._colours]
-
-    def _half(self, colour: np.ndarray) -> tuple[DoubleArray, DoubleArray]:
-        A = self._normal(colour / self.noise)
-        return A, _inverse(A + self._precision)
+        self._halves = [(A, _inverse(A + self._precision)) for A in halves]
 
     def _normal(self, votes: DoubleArray) -> DoubleArray:
-        """Return the normal matrix of blocks that vote with these weights."""
+        """Return the normal matrix of blocks that vote with these weights.
+
+        It is hats' diag(weights) hats; hats are products of one along y and one along x, and so are their pairs.
+        """
+        (gy, gx), (y_pairs, x_pairs) = self.grid, self._pairs
         out: DoubleArray = np.empty_like(self.prior)
         for k, (i, j) in enumerate(((0, 0), (0, 1), (1, 1))):
-            part = (self._hats * (self._H[:, k] * votes)[:, None]).T @ self._hats
-            out[i::2, j::2] = out[j::2, i::2] = part
+            weights = (self._H[:, k] * votes).reshape(self._n_blocks)
+            part = (y_pairs.T @ weights @ x_pairs).reshape(gy, gy, gx, gx).swapaxes(1, 2)
+            out[i::2, j::2] = out[j::2, i::2] = part.reshape(gy * gx, gy * gx)
         return out
 
     def sums(self, frame: Registered, reference: Reference) -> DoubleArray:

@@ -61,7 +61,9 @@ class Readout:
             warp_field(image, shift.dy, shift.dx, shift.field, self._row, aligned)
             kernels.hold_and_bin(epoch.b0, field, epoch.step, self._row, aligned, self._blocks)
         self._project(aligned)
-        return (epoch.solve @ self._x) / epoch.sn
+        y = np.empty_like(self._x)
+        epoch.solve.dot(self._x, y)
+        return y / epoch.sn
 
     def _project(self, aligned: FloatArray) -> None:
         A, V = self._epoch.footprints, self._epoch.V

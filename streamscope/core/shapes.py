@@ -16,18 +16,19 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring_locally
-from streamscope.core.buffer import FrameBuffer
-from streamscope.core.candidate import trim
+from streamscope.core.buffer import LEAST_VIEW, FrameBuffer
+from streamscope.core.candidate import best_gaussian, blur, trim
 from streamscope.core.kernels import shapes as kernels
 from streamscope.core.model import Column, Model, centre_of, unit
-from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
+from streamscope.types import BoolArray, DoubleArray, FloatArray, IntArray, LongArray
 
 _REACH = 1.25  # mask radius, cell diameters
 _RIM = 1.1  # radius of the rim, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
 _LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
-_LEAST_NEWS = 0.05  # part of that energy that is new since the shape was refined last
+_ROUNDNESS_RATE = 0.3  # weight of the latest estimate: beside cells that are not known yet the first are bad
+_LEAST_NEWS = 0.15  # part of that energy that is new since the shape was refined last
 
 
 class Shapes:
@@ -42,6 +43,8 @@ class Shapes:
         self.sums: list[FloatArray] = []  # CY
         self.cross: DoubleArray = np.zeros((0, 0))  # CC
         self.refined: DoubleArray = np.zeros(0)  # CC_kk when the footprint was refined last, faded since
+        self.roundness: DoubleArray = np.zeros(0)  # smoothed r of the estimates with the best Gaussian
+        self.bright: DoubleArray = np.zeros((0, 2))  # y, x of what is above half the maximum of a footprint
         self._scratch = np.full(shape[0] * shape[1], -1, np.int32)
 
     def add(self, column: Column) -> None:
@@ -50,6 +53,18 @@ class Shapes:
         self.sums.append(np.zeros(len(self.masks[-1]), np.float32))
         self.cross = np.pad(self.cross, ((0, 1), (0, 1)))
         self.refined = np.append(self.refined, 0.0)
+        self.roundness = np.append(self.roundness, 1.0)
+        self.bright = np.vstack([self.bright, self._bright(column)])
+
+    def trust(self, k: int, column: Column, energy: float) -> None:
+        """Count a footprint that is known from before as if it had been seen with this energy, ADU^2."""
+        self._scratch[column[0]] = np.arange(len(column[0]))
+        at = self._scratch[self.masks[k]]
+        self._scratch[column[0]] = -1
+        known = np.where(at >= 0, column[1][np.maximum(at, 0)], 0)
+        self.sums[k] += np.asarray(energy * known, np.float32)
+        self.cross[k, k] += energy
+        self.refined[k] += energy
 
     def keep(self, positions: LongArray) -> None:
         """Keep only some components, in this order."""
@@ -57,6 +72,8 @@ class Shapes:
         self.sums = [self.sums[k] for k in positions]
         self.cross = self.cross[np.ix_(positions, positions)]
         self.refined = self.refined[positions]
+        self.roundness = self.roundness[positions]
+        self.bright = self.bright[positions]
 
     def forget(self) -> None:
         """Fade the statistics by one block."""
@@ -102,6 +119,7 @@ class Shapes:
         masks = [self.masks[k] for k in which]
         if not masks:
             return
+        weight = weight * self._shown(masks, which, buffer, slots)
         indptr = np.concatenate([[0], np.cumsum([len(m) for m in masks])]).astype(np.int64)
         sums = np.zeros(indptr[-1], np.float32)
         kernels.accumulate(
@@ -124,6 +142,18 @@ class Shapes:
             self.sums[k] += sums[indptr[i] : indptr[i + 1]]
         self.cross[which] += weight[:, which].T.astype(np.float64) @ buffer.c[slots].astype(np.float64)
 
+    def _shown(
+        self, masks: list[IntArray], which: LongArray, buffer: FrameBuffer, slots: LongArray
+    ) -> BoolArray:
+        """Return which frames (n, K) show all of a mask that most frames show; the others would cut the footprint."""
+        view = buffer.view(LEAST_VIEW)
+        shown = np.zeros((len(slots), len(self.masks)), np.bool_)
+        for k, mask in zip(which, masks, strict=True):
+            top, left, bottom, right = self._box(mask)
+            box = max(top, view[0]), max(left, view[1]), min(bottom, view[2]), min(right, view[3])
+            shown[:, k] = buffer.shown(slots, box)
+        return shown
+
     def update(self, model: Model, which: LongArray) -> list[int]:
         """Refine the footprints of the components `which`; return those that changed."""
         return [int(k) for k in which if self._update_one(model, int(k))]
@@ -143,10 +173,12 @@ class Shapes:
                     mask, self._scratch, *model.columns[j], np.float32(self.cross[k, j] / energy), estimate
                 )
         self._level(mask, estimate, model.columns[k])
+        self.roundness[k] += _ROUNDNESS_RATE * (self._roundness(mask, estimate) - self.roundness[k])
         column = self._tidy(mask, np.maximum(estimate, 0), model.columns[k])
         if column is None:
             return False
         model.columns[k] = column
+        self.bright[k] = self._bright(column)
         return True
 
     def _level(self, mask: IntArray, estimate: FloatArray, old: Column) -> None:
@@ -157,15 +189,34 @@ class Shapes:
         if rim.any():
             estimate -= max(float(np.median(estimate[rim])), 0.0)
 
-    def _tidy(self, mask: IntArray, estimate: FloatArray, old: Column) -> Column | None:
-        """Return the connected part of an estimate around the old peak, or None if nothing sensible is left."""
-        width = self._shape[1]
-        rows, cols = mask // width, mask % width
+    def _roundness(self, mask: IntArray, estimate: FloatArray) -> float:
+        """Return how much an estimate looks like a cell: r with the round Gaussian that fits it best."""
+        smooth = blur(self._image(mask, estimate)[0])
+        return max(best_gaussian(smooth, np.maximum(smooth, 0), self._diameter)[0], 0.0)
+
+    def _bright(self, column: Column) -> tuple[float, float]:
+        """Return the centre of what is above half the maximum of a footprint: where its light is."""
+        image, top, left = self._image(*column)
+        smooth = blur(image)
+        core = np.where(smooth > 0.5 * smooth.max(), smooth, 0).astype(np.float64)
+        total = core.sum() + 1e-12
+        y, x = core.sum(1) @ np.arange(core.shape[0]), core.sum(0) @ np.arange(core.shape[1])
+        return top + float(y / total), left + float(x / total)
+
+    def _image(self, mask: IntArray, values: FloatArray) -> tuple[FloatArray, int, int]:
+        """Return values (n,) of a mask as an image, 0 around them, and the row and column of its first pixel."""
+        rows, cols = mask // self._shape[1], mask % self._shape[1]
         top, left, bottom, right = self._box(mask)
         image = np.zeros((bottom - top, right - left), np.float32)
-        image[rows - top, cols - left] = estimate
+        image[rows - top, cols - left] = values
+        return image, top, left
+
+    def _tidy(self, mask: IntArray, estimate: FloatArray, old: Column) -> Column | None:
+        """Return the connected part of an estimate around the old peak, or None if nothing sensible is left."""
+        image, top, left = self._image(mask, estimate)
         if image.max() <= 0:
             return None
+        width = self._shape[1]
         y, x = centre_of(old, width)
         seed = _peak_near(image, y - top, x - left, self._reach / 3)
         image = trim(image, seed)

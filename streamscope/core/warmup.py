@@ -18,9 +18,10 @@ from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
 from streamscope.core.response import Response
-from streamscope.types import ByteArray, FloatArray, Footprints, Frame, FrameResult, Kinetics, Shift
+from streamscope.core.rois import FixedRois
+from streamscope.types import ByteArray, Footprints, Frame, FrameResult, Kinetics, Shift
 
-_LEARNS = ("sparse", "score", "shapes", "ring", "oasis", "spikes")  # modules of kernels that the learner uses
+_LEARNS = ("sparse", "score", "shapes", "ring", "oasis", "sites", "spikes")  # kernels of the learner
 _CELLS = ((20.0, 20.0), (20.0, 25.0), (40.0, 30.0), (44.0, 46.0))
 _N_FRAMES = 120
 _SHAPE = (64, 64)
@@ -65,9 +66,20 @@ def warm_up_learner(progress: Progress) -> None:
     response = Response.make(SMALL_CONFIG.fps, Kinetics(SMALL_CONFIG.decay_s))
     find_events(np.zeros((1, 3), np.float32), response, 1.0)  # live it is first needed after this movie ends
     for index, image in enumerate(small_movie()):
-        learner.consume(image.astype(np.float32), _result(index))
+        learner.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
         counts = [n for name, n in signature_counts().items() if name.split(".")[-2] in _LEARNS]
         progress("the learner", sum(map(bool, counts)), len(counts))
+
+
+def warm_up_rois() -> None:
+    """Compile what given regions need beside the way of a frame."""
+    epoch, movie = _epoch(1), small_movie()
+    rois = FixedRois(SMALL_CONFIG, epoch.footprints, movie[0])
+    find_events(
+        np.zeros((1, 3), np.float32), Response.make(SMALL_CONFIG.fps, Kinetics(SMALL_CONFIG.decay_s)), 1.0
+    )
+    for index, image in enumerate(movie):
+        rois.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
 
 
 def _epoch(n: int) -> Epoch:
@@ -93,29 +105,10 @@ def _epoch(n: int) -> Epoch:
             n_bins, 8 * np.arange(n + 1, dtype=np.int64), bins, np.full(len(bins), 1 / 8, np.float32)
         ),
         step=step,
-        solve=np.eye(n, dtype=np.float32),
+        solve=SparseRows.identity(n),
         b0=np.full(_SHAPE, 80, np.float32),
         sn=np.ones(n, np.float32),
         kinetics=Kinetics(SMALL_CONFIG.decay_s),
-    )
-
-
-def _result(index: int) -> FrameResult:
-    """Return what the pipeline would say of a frame that did not move, as far as the learner looks at it."""
-    nothing: FloatArray = np.zeros(0, np.float32)
-    return FrameResult(
-        index=index,
-        epoch=0,
-        t_capture_ns=0,
-        t_result_ns=0,
-        shift=Shift(),
-        ids=np.zeros(0, np.uint32),
-        y=nothing,
-        c=nothing,
-        s=nothing,
-        c_lag=nothing,
-        s_lag=nothing,
-        lag=0,
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamscope.errors import StorageError
 from streamscope.storage.aside import written_aside
+from streamscope.storage.live import seeded_among
 from streamscope.storage.result_reader import ResultReader
 from streamscope.storage.session_folder import SessionFolder, open_session
 from streamscope.storage.session_record import open_live
@@ -81,6 +82,8 @@ def live_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[A
             "flags": frames.flags,
             "status": _text(components.status),
             "reasons": _text(components.reasons),
+            "seeded": seeded_among(components.ids, live.events()),
+            **_image(live.static_background()),
         }
 
 
@@ -91,7 +94,7 @@ def refit_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[
             f"{session.folder} has no refit yet; make it with: streamscope refit {session.folder}"
         )
     with ResultReader(session.result) as reader:
-        refit = reader.refit()
+        refit, events = reader.refit(), reader.events()
     keep = np.array([everything or status == "accepted" for status in refit.status], dtype=bool)
     rows = np.flatnonzero(keep)
     return {
@@ -106,6 +109,8 @@ def refit_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[
         "flags": np.zeros(len(refit.quality), np.int64) if refit.flags is None else refit.flags,
         "status": _text(tuple(refit.status[k] for k in rows)),
         "reasons": _text(tuple(refit.reasons[k] for k in rows)),
+        "seeded": seeded_among(refit.ids[rows], events),
+        **_image(refit.b0),
     }
 
 
@@ -121,6 +126,11 @@ def _motion(
         "field_y": np.linspace(0, height - 1, field.shape[1]),
         "field_x": np.linspace(0, width - 1, field.shape[2]),
     }
+
+
+def _image(b0: NDArray[np.float32] | None) -> dict[str, NDArray[Any]]:
+    """Return the still image, by which another session finds this field; a session without epochs has none."""
+    return {} if b0 is None else {"b0": b0.astype(np.float32)}
 
 
 def _text(lines: tuple[str, ...]) -> NDArray[np.str_]:

@@ -75,7 +75,8 @@ def demix(u: FloatArray, footprints: Footprints, background: Background) -> Floa
 def system(footprints: Footprints, V: SparseRows, geometry: RingGeometry) -> DoubleArray:
     """Return M = A' A - V D A (K, K), with a trace of ridge."""
     A = matrix(footprints)
-    M = np.asarray((A.T @ A).toarray(), np.float64) - V.product(bin_footprints(footprints, geometry))
+    VDA = rows_matrix(V) @ rows_matrix(bin_footprints(footprints, geometry)).T
+    M = np.asarray((A.T @ A - VDA).toarray(), np.float64)
     return np.asarray(M + _TWIN_RIDGE * np.eye(len(M)))
 
 

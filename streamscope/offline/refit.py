@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -46,6 +47,7 @@ from streamscope.types import (
 )
 
 Progress = Callable[[str, float], None]
+AnySession = TypeVar("AnySession", bound="Session")
 
 _RING_RADIUS = 1.5  # cell diameters
 _RING_FRAMES = 600
@@ -91,22 +93,32 @@ def refit(
         Two calls with the same arguments give the same bytes.
     """
     report = progress or (lambda stage, done: None)
-    clock = _Clock()
-    n_frames = movie.info.n_frames
-    with FrameStore(movie.info.shape, n_frames, config.refit.chunk_frames) as store:
+    with registered(Session, movie, config, shifts, report) as (session, found):
+        if session.store.n_frames >= _FEWEST_FRAMES:
+            session.begin(live, live_ids)
+            session.run(report)
+        else:
+            session.notes["warning"] = _too_few(session.store.n_frames, movie.info.n_frames)
+        report("finishing", 0.0)
+        return session.result(found, live_ids, first_new_id)
+
+
+@contextmanager
+def registered(
+    kind: type[AnySession], movie: Movie, config: EngineConfig, shifts: FloatArray | None, report: Progress
+) -> Iterator[tuple[AnySession, Registration]]:
+    """Register a recording; give a session of its good frames, without components, and where all of them lie.
+
+    What they hold on disk goes at the end.
+    """
+    clock = Clock()
+    with FrameStore(movie.info.shape, movie.info.n_frames, config.refit.chunk_frames) as store:
         report("registering", 0.0)
-        aligner = SessionAligner(movie, config, shifts)
-        found = aligner.run(store, lambda done: report("registering", done))
+        found = SessionAligner(movie, config, shifts).run(store, lambda done: report("registering", done))
         clock.stop("registering")
-        session = Session(store, config, Timeline.of(movie.gap, found.ok), clock)
+        session = kind(store, config, Timeline.of(movie.gap, found.ok), clock)
         with session.survey.scratch:
-            if store.n_frames >= _FEWEST_FRAMES:
-                session.begin(live, live_ids)
-                session.run(report)
-            else:
-                session.notes["warning"] = _too_few(store.n_frames, n_frames)
-            report("finishing", 0.0)
-            return session.result(found, live_ids, first_new_id)
+            yield session, found
 
 
 def _too_few(n_good: int, n_frames: int) -> str:
@@ -117,7 +129,7 @@ def _too_few(n_good: int, n_frames: int) -> str:
 
 
 @dataclass
-class _Clock:
+class Clock:
     """Seconds by stage, wall time."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -135,7 +147,7 @@ class Session:
     It knows the good frames of the recording, which the store holds, as if the others were missing.
     """
 
-    def __init__(self, store: FrameStore, config: EngineConfig, timeline: Timeline, clock: _Clock) -> None:
+    def __init__(self, store: FrameStore, config: EngineConfig, timeline: Timeline, clock: Clock) -> None:
         self.store, self.config, self.timeline, self.clock = store, config, timeline, clock
         self.diameter = config.cell_diameter_px
         self.notes: dict[str, Any] = {"gone": {}, "found": []}
@@ -222,12 +234,12 @@ class Session:
         chosen = np.unique(np.linspace(0, survey.length - 1, n).astype(np.int64))
         DA = rows_matrix(bin_footprints(self.footprints, geometry)).tocsc()
         C = survey.binned(self.activity.C, chosen).T
-        x = np.empty((geometry.n_bins, len(chosen)), np.float32)
+        x = np.empty((len(chosen), geometry.n_bins), np.float32)
         part = -(-geometry.n_bins // 8)
         for first in range(0, geometry.n_bins, part):
             last = min(first + part, geometry.n_bins)
-            x[first:last] = (survey.band(first, last, chosen) - C @ DA[:, first:last]).T
-        x -= x.mean(1, keepdims=True)
+            x[:, first:last] = survey.band(first, last, chosen) - C @ DA[:, first:last]
+        x -= x.mean(0)
         W = np.zeros_like(self._prior)
         cuts = np.linspace(0, geometry.n_bins, 4 * THREADS + 1).astype(int)
         with ThreadPoolExecutor(THREADS) as pool:
@@ -323,6 +335,11 @@ class Session:
         self._u = np.asarray(mix @ self._u, np.float32)
         self._denoise()
 
+    def judge(self) -> Sequence[str]:
+        """Return why each component is rejected, empty if it is accepted."""
+        least = self.config.refit.min_peak_sn
+        return accept.verdicts(self.footprints, self.activity, self.indicator.span, self.diameter, least)
+
     def result(
         self,
         found: Registration,
@@ -331,8 +348,7 @@ class Session:
     ) -> RefitResult:
         """Return the record of the session, all of its frames."""
         a, n, timeline = self.activity, self.footprints.n, self.timeline
-        least = self.config.refit.min_peak_sn
-        reasons = accept.verdicts(self.footprints, a, self.indicator.span, self.diameter, least)
+        reasons = self.judge()
         mean = self.survey.mean_image
         b0 = mean.copy()
         for k in range(n):

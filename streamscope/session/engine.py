@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from streamscope.config import EngineConfig
+from streamscope.core.epoch import Epoch
 from streamscope.session.lanes import Infers, Learns
+
+if TYPE_CHECKING:
+    from streamscope.core.seed import Seed
 
 Shape: TypeAlias = tuple[int, int]
 WarmProgress: TypeAlias = Callable[[str, int, int], None]
+
+
+class MakesLearner(Protocol):
+    """Makes what learns; a seed is given only where there is one."""
+
+    def __call__(
+        self, config: EngineConfig, shape: Shape, seed: Seed | None = None, threads: int = 1
+    ) -> Learns:
+        """Return a learner for frames of `shape` that begins with the components of `seed`; `threads` share work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +31,10 @@ class Engine:
     """How to infer, how to learn, how to get ready for both, and how to let go of what they hold."""
 
     infer: Callable[[EngineConfig, Shape], Infers]
-    learner: Callable[[EngineConfig, Shape], Learns]
+    learner: MakesLearner
     warm_up: Callable[[WarmProgress], None]
     close: Callable[[], None]
+    first: Epoch | None = None  # in force from frame 0, where something is known before it
 
 
 def real_engine() -> Engine:

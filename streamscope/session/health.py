@@ -53,7 +53,7 @@ class HealthMeter:
         self.cells = int(np.count_nonzero(status))
         self.provisional = len(status) - self.cells
 
-    def now(self, state: State, queue: int = 0, dropped: int = 0) -> Health:
+    def now(self, state: State, queue: int = 0, dropped: int = 0, trouble: str = "") -> Health:
         """Return the health at this moment.
 
         Parameters
@@ -62,6 +62,8 @@ class HealthMeter:
             Of the session.
         queue, dropped : int
             Frames that wait for the pipeline, and frames that it never got.
+        trouble : str
+            What does not go as it should, in words.
         """
         n = min(self.n_published, len(self._age))
         p50, p99 = np.percentile(self._age[:n], [50, 99]) / 1e6 if n else (0.0, 0.0)
@@ -80,7 +82,7 @@ class HealthMeter:
             epoch=self._epoch,
             shift_px=self._shift,
             shed=self.shed,
-            message=self.message,
+            message="; ".join(filter(None, (trouble, self.message))),
         )
 
     @staticmethod

@@ -15,6 +15,7 @@ from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
 from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, FloatArray, Frame, FrameResult, Source, Tail
 
+AT_ONCE = 8  # frames that are handed to the learner in one go, if it is behind
 RING_BYTES = 128 << 20  # aligned frames that may wait for the learner in real time: 3 s of 608x608 at 30 fps
 
 
@@ -64,8 +65,11 @@ class Learns(Protocol):
 
     lag_frames: int
 
-    def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
-        """Learn from one frame; return an epoch when something changed."""
+    def room(self, n_frames: int, shape: tuple[int, int]) -> FloatArray:
+        """Return memory (n_frames, H, W) in which aligned frames are handed over; called once."""
+
+    def consume(self, frames: Sequence[tuple[int, FrameResult]]) -> list[Epoch | None]:
+        """Learn from frames, given by their place in `room`; return for each an epoch when something changed."""
 
     def freeze(self) -> None:
         """Change nothing but the static background from the next frame on."""
@@ -84,10 +88,20 @@ class Outlet(Protocol):
         """Accept no further items."""
 
 
-def drive(source: Source, frames: BoundedQueue[Frame], stopped: Callable[[], bool]) -> None:
-    """Hand the frames of a source to the pipeline until it ends, is stopped, or nobody takes them."""
+def drive(
+    source: Source,
+    frames: BoundedQueue[Frame],
+    stopped: Callable[[], bool],
+    begun: Callable[[], None] = lambda: None,
+) -> None:
+    """Hand the frames of a source to the pipeline until it ends, is stopped, or nobody takes them.
+
+    `begun` is called with the first frame, when the source has started what it needs.
+    """
     try:
-        for frame in source.frames(stopped):
+        for n, frame in enumerate(source.frames(stopped)):
+            if not n:
+                begun()
             if not frames.put(frame):
                 return
     finally:
@@ -97,7 +111,9 @@ def drive(source: Source, frames: BoundedQueue[Frame], stopped: Callable[[], boo
 class Learning:
     """The learner thread and the ring of aligned frames between it and the pipeline.
 
-    An epoch is adopted as soon as it is there; frames that find the ring full are not learned from.
+    An epoch that is there is adopted when the result of a frame is out, for the next: adopting it, publishing it and
+    writing it down then take none of a frame's time. Frames that find the ring full are not learned from.
+    A learner that is behind gets several frames at once: each hand-over costs as much as a small frame.
     An order to freeze reaches the learner between two frames, and the pipeline after the last epoch that was
     learned before it, so that the frame from which it holds is known exactly.
 
@@ -109,20 +125,28 @@ class Learning:
         (H, W) of the frames.
     freeze_at : int, optional
         Frame from which the learner is to be frozen.
+    first : Epoch, optional
+        In force from frame 0.
     """
 
-    def __init__(self, learner: Learns, shape: tuple[int, int], freeze_at: int | None = None) -> None:
+    def __init__(
+        self,
+        learner: Learns,
+        shape: tuple[int, int],
+        freeze_at: int | None = None,
+        first: Epoch | None = None,
+    ) -> None:
         n = self._ring_size(learner.lag_frames, shape)
         self.skipped = 0
         self._missing = 0  # frames that the learner did not get since the last that it got
         self._learner = learner
-        self._ring = np.full(
-            (n, *shape), np.nan, np.float32
-        )  # written to, so that memory does not grow later
+        self._ring = learner.room(n, shape)
         self._scratch = np.zeros(shape, np.float32)  # for frames that the learner cannot take
         self._free = list(range(n))  # the last one given back goes out first: it is still in the cache
         self._waiting: BoundedQueue[tuple[int, FrameResult]] = BoundedQueue(n)
         self._changes: deque[tuple[int, Epoch | Order]] = deque()
+        if first is not None:
+            self._changes.append((-learner.lag_frames, first))
         self._orders: deque[Order] = deque()
         self._freeze_at = freeze_at
         self._frozen = False  # the learner
@@ -133,23 +157,39 @@ class Learning:
     def run(self) -> None:
         """Learn from the frames that are handed over until the last; the body of the learner thread."""
         try:
-            while (item := self._waiting.get()) is not None:
-                slot, result = item
-                epoch = self._learner.consume(self._ring[slot], result)
-                self._free.append(slot)
-                self._report(result.index, epoch)
+            while frames := self._next():
+                epochs = self._learner.consume(frames)
+                for (slot, result), epoch in zip(frames, epochs, strict=True):
+                    self._free.append(slot)
+                    self._report(result.index, epoch, last=result is frames[-1][1])
         finally:
             with self._progress:
                 self._ended = True
                 self._progress.notify_all()
 
+    def _next(self) -> list[tuple[int, FrameResult]]:
+        """Return the frames to learn from next, none at the end: several if they wait, up to where an order holds."""
+        frames: list[tuple[int, FrameResult]] = []
+        while not frames or (
+            len(frames) < AT_ONCE and len(self._waiting) and not self._must_obey(frames[-1][1].index)
+        ):
+            item = self._waiting.get()
+            if item is None:
+                break
+            frames.append(item)
+        return frames
+
     def order(self, frozen: bool) -> None:
         """Have the learner freeze, or thaw, after the frame that it is at; may be called in any thread."""
         self._orders.append(Order(frozen))
 
-    def changes_for(self, index: int) -> list[Epoch | Order]:
-        """Return the epochs and orders that take effect with frame `index`, in order. Never waits."""
-        return self._ready(index, index)
+    def before(self, index: int) -> list[Epoch | Order]:
+        """Return the epochs and orders to take over before frame `index`, in order: what was known from the start."""
+        return self._ready(index, -self._learner.lag_frames)
+
+    def after(self, index: int) -> list[Epoch | Order]:
+        """Return those to take over when the result of frame `index` is out, for the next. Never waits."""
+        return self._ready(index + 1, index)
 
     def slot(self) -> int | None:
         """Return a free place in the ring, None if the learner is too far behind."""
@@ -178,13 +218,23 @@ class Learning:
         """Let the learner end after the frame that it is at."""
         self._waiting.cancel()
 
-    def _report(self, index: int, epoch: Epoch | None) -> None:
+    def release(self) -> None:
+        """Let go of the learner's memory, once nobody looks at it any more."""
+        self._ring = self._ring[:0].copy()
+
+    def _report(self, index: int, epoch: Epoch | None, last: bool) -> None:
         changes: list[tuple[int, Epoch | Order]] = [] if epoch is None else [(index, epoch)]
-        changes += self._obey(index)
+        if last:
+            changes += self._obey(index)
         with self._progress:
             self._changes.extend(changes)
             self._consumed = index
             self._progress.notify_all()
+
+    def _must_obey(self, index: int) -> bool:
+        """Return whether there is an order that holds for what is learned after frame `index`."""
+        planned = self._freeze_at
+        return bool(self._orders) or (planned is not None and planned <= index + self._learner.lag_frames)
 
     def _obey(self, index: int) -> list[tuple[int, Order]]:
         """Carry out the orders that hold for what is learned after frame `index`."""
@@ -223,13 +273,17 @@ class LockstepLearning(Learning):
     Two runs give the same bytes; the pipeline waits for the learner, which it may not do in real time.
     """
 
-    def changes_for(self, index: int) -> list[Epoch | Order]:
+    def before(self, index: int) -> list[Epoch | Order]:
         """Return what was learned from frames up to `index` - lag, after waiting for that frame."""
         last = index - self._learner.lag_frames
         with self._progress:
             while self._consumed < last and not self._ended:
                 self._progress.wait()
             return self._ready(index, last)
+
+    def after(self, index: int) -> list[Epoch | Order]:
+        """Return nothing: the next frame waits for what it is inferred on."""
+        return []
 
     @staticmethod
     def _ring_size(lag_frames: int, shape: tuple[int, int]) -> int:
@@ -283,8 +337,8 @@ class Pipeline:
                 outlet.close()
 
     def _one(self, frame: Frame) -> None:
-        for change in self._learning.changes_for(frame.index):
-            self._take_over(change, frame.index)
+        """Give out the result of a frame, then let the learner have it and take over what it learned."""
+        self._take_over(self._learning.before(frame.index), frame.index)
         slot = self._learning.slot()
         result = self._infer(frame, self._learning.buffer(slot))
         result = self._stamp(result, learned=slot is not None)
@@ -293,13 +347,16 @@ class Pipeline:
             self._learning.leave_out(result)
         else:
             self._learning.hand_over(slot, result)
+        if not self._frames.ended:
+            self._take_over(self._learning.after(frame.index), frame.index + 1)
 
-    def _take_over(self, change: Epoch | Order, frame: int) -> None:
-        if isinstance(change, Epoch):
-            self._infer.adopt(change)
-            self._give(Adopted(change, frame))
-        else:
-            self._give(Held(change.frozen, frame, asked=change.frame is None))
+    def _take_over(self, changes: list[Epoch | Order], frame: int) -> None:
+        for change in changes:
+            if isinstance(change, Epoch):
+                self._infer.adopt(change)
+                self._give(Adopted(change, frame))
+            else:
+                self._give(Held(change.frozen, frame, asked=change.frame is None))
 
     def _stamp(self, result: FrameResult, *, learned: bool) -> FrameResult:
         now_ns = self._clock()

@@ -14,7 +14,8 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
@@ -24,9 +25,10 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.epoch import Epoch
+from streamscope.core.seed import Seed
 from streamscope.errors import StageError, StreamScopeError
-from streamscope.session.threads import NICENESS
-from streamscope.types import FloatArray, FrameResult
+from streamscope.session.threads import NICENESS, SWITCH_S, ThreadCrew
+from streamscope.types import FloatArray, FrameResult, Shift
 
 Shape = tuple[int, int]
 Progress = Callable[[str, int, int], None]
@@ -62,10 +64,12 @@ class LearnerProcess:
         meanwhile()
         self._answer(progress)
 
-    def learner(self, config: EngineConfig, shape: Shape) -> RemoteLearner:
-        """Return a learner that lives in the other process."""
+    def learner(
+        self, config: EngineConfig, shape: Shape, seed: Seed | None = None, threads: int = 1
+    ) -> RemoteLearner:
+        """Return a learner that lives in the other process, with or without cells to begin with."""
         self._start()
-        learner = RemoteLearner(self, config, shape)
+        learner = RemoteLearner(self, config, shape, seed, threads)
         self._learners.append(learner)
         return learner
 
@@ -148,26 +152,40 @@ def _gone(process: subprocess.Popen[bytes]) -> StageError:
 
 
 class RemoteLearner:
-    """A learner in another process, with the interface of `streamscope.core.learn.Learner`."""
+    """A learner in another process. Aligned frames lie in memory that both processes see."""
 
-    def __init__(self, process: LearnerProcess, config: EngineConfig, shape: Shape) -> None:
+    def __init__(
+        self, process: LearnerProcess, config: EngineConfig, shape: Shape, seed: Seed | None, threads: int
+    ) -> None:
         self._process = process
-        self._memory = SharedMemory(create=True, size=4 * shape[0] * shape[1])
-        self._frame: FloatArray | None = np.ndarray(shape, np.float32, self._memory.buf)
-        self.lag_frames: int = process.ask("new", config, shape, self._memory.name)
+        self._memory: SharedMemory | None = None
+        self.lag_frames: int = process.ask("new", config, shape, seed, threads)
 
-    def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
-        """Learn from one frame; return an epoch when something changed.
+    def room(self, n_frames: int, shape: Shape) -> FloatArray:
+        """Return memory for aligned frames, (n_frames, H, W) float32; called once."""
+        self._memory = SharedMemory(create=True, size=4 * n_frames * shape[0] * shape[1])
+        frames: FloatArray = np.ndarray((n_frames, *shape), np.float32, self._memory.buf)
+        weakref.finalize(frames, self._memory.close)  # not before: an array does not keep its memory mapped
+        frames.fill(0)  # written to, so that memory does not grow later
+        self._process.ask("attach", self._memory.name, frames.shape)
+        return frames
+
+    def consume(self, frames: Sequence[tuple[int, FrameResult]]) -> list[Epoch | None]:
+        """Learn from frames; return for each an epoch when something changed.
+
+        Parameters
+        ----------
+        frames : sequence of (int, FrameResult)
+            Where each of them lies in `room`, and its result.
 
         Raises
         ------
         StageError
             If the learner failed or its process has ended.
         """
-        if self._frame is not None:
-            np.copyto(self._frame, aligned)
-        epoch: Epoch | None = self._process.ask("learn", result)
-        return epoch
+        seen = [(place, result.index, result.gap, result.shift) for place, result in frames]
+        epochs: list[Epoch | None] = self._process.ask("learn", seen)
+        return epochs
 
     def freeze(self) -> None:
         """Change nothing but the static background from the next frame on."""
@@ -178,11 +196,11 @@ class RemoteLearner:
         self._process.ask("thaw")
 
     def free(self) -> None:
-        """Give the shared memory back."""
-        self._frame = None
-        self._memory.close()
-        with suppress(FileNotFoundError):
-            self._memory.unlink()
+        """Give the shared memory back; it goes when nobody looks at `room` any more."""
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            with suppress(FileNotFoundError):
+                memory.unlink()
 
 
 # -- in the other process
@@ -195,26 +213,32 @@ class _Server:
         self._answers = answers
         self._learner: Any = None
         self._memory: SharedMemory | None = None
-        self._frame: FloatArray | None = None
+        self._frames: FloatArray | None = None
 
     def warm_up(self) -> None:
         from streamscope.core.warmup import warm_up_learner
 
         warm_up_learner(lambda *progress: _write(self._answers, ("told", *progress)))
 
-    def new(self, config: EngineConfig, shape: Shape, memory: str) -> int:
+    def new(self, config: EngineConfig, shape: Shape, seed: Seed | None, threads: int) -> int:
         from streamscope.core.learn import Learner
 
-        self._memory = _attach(memory)
-        self._frame = np.ndarray(shape, np.float32, self._memory.buf)
-        self._learner = Learner(config, shape)
+        sys.setswitchinterval(SWITCH_S)
+        self._learner = Learner(config, shape, seed, ThreadCrew(threads) if threads > 1 else None)
         gc.collect()
         gc.freeze()
         return int(self._learner.lag_frames)
 
-    def learn(self, result: FrameResult) -> Epoch | None:
-        epoch: Epoch | None = self._learner.consume(self._frame, result)
-        return epoch
+    def attach(self, memory: str, shape: tuple[int, ...]) -> None:
+        self._memory = _attach(memory)
+        self._frames = np.ndarray(shape, np.float32, self._memory.buf)
+
+    def learn(self, seen: list[tuple[int, int, int, Shift]]) -> list[Epoch | None]:
+        assert self._frames is not None  # `attach` came first
+        return [
+            self._learner.consume(self._frames[place], FrameResult.without_traces(index, shift, gap))
+            for place, index, gap, shift in seen
+        ]
 
     def freeze(self) -> None:
         self._learner.freeze()
@@ -224,7 +248,14 @@ class _Server:
 
     def answer(self, name: str, values: tuple[Any, ...]) -> None:
         """Do what is asked and answer; errors are answers too."""
-        able: tuple[Callable[..., Any], ...] = (self.warm_up, self.new, self.learn, self.freeze, self.thaw)
+        able: tuple[Callable[..., Any], ...] = (
+            self.warm_up,
+            self.new,
+            self.attach,
+            self.learn,
+            self.freeze,
+            self.thaw,
+        )
         try:
             value = {body.__name__: body for body in able}[name](*values)
         except Exception as error:  # top of the process: handed on to whoever asked

@@ -1,11 +1,10 @@
-"""The live part of a session: its queues, its four threads, and the publishing between them."""
+"""The live part of a session: its queues, its threads, and the publishing between them."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,18 @@ from streamscope.session.outputs import LoopOutlet, Record
 from streamscope.session.plan import SessionPlan
 from streamscope.session.publishing import Publishing
 from streamscope.session.queue import BoundedQueue, NeverWait
+from streamscope.session.recorder import Recorder
 from streamscope.session.registry import play
-from streamscope.session.threads import give_way, in_thread, quiet_interpreter
+from streamscope.session.threads import (
+    as_others,
+    give_way,
+    go_first,
+    in_thread,
+    learner_threads,
+    quiet_interpreter,
+)
 from streamscope.session.writing import Writer
+from streamscope.storage.recording import Recording
 from streamscope.types import Frame, Health
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
@@ -46,16 +54,28 @@ class LivePart:
         How to infer and learn.
     journal : Path
         Where to keep the results.
+    recording : Recording, optional
+        Where to keep the frames.
     """
 
     def __init__(
-        self, plan: SessionPlan, publisher: Publisher, meter: HealthMeter, engine: Engine, journal: Path
+        self,
+        plan: SessionPlan,
+        publisher: Publisher,
+        meter: HealthMeter,
+        engine: Engine,
+        journal: Path,
+        recording: Recording | None = None,
     ) -> None:
         shape = plan.movie.info.shape
         paced = plan.speed is not None
+        self._place = go_first if paced else as_others  # where nobody waits for frames, nothing is urgent
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
         self._stopped = threading.Event()
         self._source = play(plan.movie, plan.speed, plan.loop)
+        self.recorder = None if recording is None else Recorder(recording, paced, self._teller())
+        if self.recorder is not None:
+            self._source = self.recorder.tap(self._source)
         self._frames: BoundedQueue[Frame] = BoundedQueue(FRAMES if paced else FRAMES_AT_FULL_SPEED)
         self._results: BoundedQueue[Item] = (
             NeverWait(RESULTS_IN_REAL_TIME, "stream") if paced else BoundedQueue(RESULTS_AT_FULL_SPEED)
@@ -63,7 +83,10 @@ class LivePart:
         self._records: BoundedQueue[Record] = BoundedQueue(RECORDS)
         self._outlet = LoopOutlet(self._results)
         self._learning = (Learning if paced else LockstepLearning)(
-            engine.learner(plan.engine, shape), shape, plan.freeze_at
+            engine.learner(plan.engine, shape, plan.seed, learner_threads(paced)),
+            shape,
+            plan.freeze_at,
+            engine.first,
         )
         self._freezing = Freezing(self._learning.order)
         self._publishing = Publishing(publisher, meter, self._records, self._freezing)
@@ -81,6 +104,11 @@ class LivePart:
     def dropped(self) -> int:
         """Return the number of frames that the pipeline never got."""
         return self._frames.dropped
+
+    @property
+    def trouble(self) -> str:
+        """Return what does not go as it should, in words."""
+        return "" if self.recorder is None else self.recorder.trouble
 
     def stop(self) -> None:
         """Take no further frames from the source; what is under way is finished."""
@@ -108,17 +136,30 @@ class LivePart:
         with quiet_interpreter():
             lanes = {
                 "driver": self._drive(source_ended),
-                "pipeline": in_thread("pipeline", self._pipeline.run),
-                "learner": in_thread("learner", partial(_giving_way, self._learning.run)),
-                "writer": in_thread("writer", partial(_giving_way, self._writer.run)),
+                "pipeline": in_thread("pipeline", self._pipeline.run, self._place),
+                "learner": in_thread("learner", self._learning.run, give_way),
+                "writer": in_thread("writer", self._writer.run, give_way),
                 "publishing": self._publishing.run(self._outlet),
             }
+            if self.recorder is not None:
+                lanes["recorder"] = in_thread("recorder", self.recorder.run, give_way)
             tasks = [group.create_task(self._watched(name, body), name=name) for name, body in lanes.items()]
             await asyncio.wait(tasks)
+        self._learning.release()
 
     async def _drive(self, source_ended: Callable[[], object]) -> None:
-        await in_thread("driver", lambda: drive(self._source, self._frames, self._stopped.is_set))
+        frames, stopped = self._frames, self._stopped.is_set
+        await in_thread("driver", lambda: drive(self._source, frames, stopped, self._place))
         source_ended()
+
+    def _teller(self) -> Callable[[str, int, dict[str, object]], None]:
+        """Return a function that any thread may call to have an event published and noted."""
+        loop = asyncio.get_running_loop()
+
+        def tell(name: str, frame: int, fields: dict[str, object]) -> None:
+            loop.call_soon_threadsafe(lambda: self._publishing.tell(name, frame, fields))
+
+        return tell
 
     async def _watched(self, name: str, body: Coroutine[Any, Any, None]) -> None:
         try:
@@ -137,8 +178,3 @@ class LivePart:
             self._outlet.cancel()
         if name == "writer":
             self._records.cancel()
-
-
-def _giving_way(body: Callable[[], None]) -> None:
-    give_way()
-    body()

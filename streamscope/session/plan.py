@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config, frame_rate
 from streamscope.errors import ConfigError, StorageError
 from streamscope.session.registry import open_movie
+from streamscope.session.rois import read_rois
+from streamscope.storage.recording import check_room
 from streamscope.storage.session_folder import safe_name
-from streamscope.types import Movie
+from streamscope.types import Footprints, Movie
 
 if TYPE_CHECKING:
+    from streamscope.core.seed import Seed
     from streamscope.offline.diameter import DiameterEstimate
 
 LEAST_FRAMES = 2  # one frame has no motion, no noise and no activity
@@ -32,7 +35,10 @@ class SessionPlan:
     loop: int = 1
     refit: bool = True
     diameter: DiameterEstimate | None = None  # if the user did not know it
+    record: bool = False  # whether every frame is written into the session folder
     freeze_at: int | None = None  # frame from which nothing but the static background changes
+    seed: Seed | None = None  # cells to begin with
+    rois: Footprints | None = None  # regions that are given: nothing is learned
 
     @property
     def n_frames(self) -> int:
@@ -53,6 +59,8 @@ def make_plan(
     refit: bool = True,
     tell: Callable[[str], None] | None = None,
     freeze_after: str | None = None,
+    seed: Path | None = None,
+    record: bool = False,
 ) -> SessionPlan:
     """Return the plan of a replay, or say what is wrong with what was asked. Writes nothing.
 
@@ -72,18 +80,28 @@ def make_plan(
         Called with what is about to be done, if it takes seconds: measuring the cell diameter.
     freeze_after : str, optional
         When to freeze, as the user says it: 60s, or a number of frames.
+    seed : Path, optional
+        Session folder, session.h5 or exported .npz whose components the session begins with.
+    record : bool
+        Whether every frame is written into the session folder.
 
     Raises
     ------
     ConfigError
-        If a setting is impossible for this recording, or the cell diameter is to be measured and cannot be.
+        If a setting or seed is impossible for this recording, or the cell diameter cannot be measured.
     SourceError
         If the recording cannot be used.
     StorageError
-        If the sessions' folder cannot be written, or the subject's name cannot be a folder.
+        If the sessions' folder cannot be written, has no room for the recording, or the subject's name cannot be
+        a folder.
     """
     if loop < 1:
         raise ConfigError(f"--loop is {loop}, but a recording is played at least once; give --loop 1 or more")
+    if seed is not None and config.rois is not None:
+        raise ConfigError(
+            "--seed and --rois were both given, expected one of them: a seed is what learning begins with, and "
+            "nothing is learned of given regions; leave one out"
+        )
     check_writable(Path(config.out))
     safe_name(config.subject)
     movie = open_movie(source, config.fps, config.um_per_px)
@@ -94,16 +112,28 @@ def make_plan(
                 f"{source} has {info.n_frames} frames, expected at least {LEAST_FRAMES}; "
                 "is it the right recording?"
             )
+        if record:
+            check_room(_existing(Path(config.out)), info.shape, info.n_frames * loop)
         diameter, resolved = None, config
         if config.cell_diameter.strip().lower() == AUTO:
             diameter = _measured(movie, frame_rate(config, info.fps), tell)
             resolved = config.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
         engine = engine_config(resolved, info.shape, info.fps, info.um_per_px)
+        rois = None if config.rois is None else read_rois(config.rois, info.shape)
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, info.n_frames * loop)
+        cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
     except BaseException:
         movie.close()
         raise
-    return SessionPlan(source, movie, config, engine, speed, loop, refit, diameter, freeze_at)
+    return SessionPlan(
+        source, movie, config, engine, speed, loop, refit, diameter, record, freeze_at, cells, rois
+    )
+
+
+def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:
+    from streamscope.session.seeding import read_seed  # opens HDF5, and is seldom needed
+
+    return read_seed(path, shape, um_per_px)
 
 
 def _measured(movie: Movie, fps: float, tell: Callable[[str], None] | None) -> DiameterEstimate:
@@ -173,9 +203,7 @@ def parse_freeze(text: str, engine: EngineConfig, n_frames: int) -> int:
 
 def check_writable(folder: Path) -> None:
     """Raise StorageError unless `folder`, or where it would be made, can be written. Leaves nothing."""
-    existing = folder.absolute()
-    while not existing.exists() and existing.parent != existing:
-        existing = existing.parent
+    existing = _existing(folder)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -184,3 +212,11 @@ def check_writable(folder: Path) -> None:
         raise StorageError(
             f"sessions cannot be written to {folder} ({existing}: {why}); give another folder with --out"
         ) from error
+
+
+def _existing(folder: Path) -> Path:
+    """Return `folder`, or the nearest folder above it that exists."""
+    existing = folder.absolute()
+    while not existing.exists() and existing.parent != existing:
+        existing = existing.parent
+    return existing

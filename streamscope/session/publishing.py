@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from streamscope.session.freezing import Freezing
 from streamscope.session.health import HealthMeter
@@ -16,6 +17,7 @@ from streamscope.wire.schema import (
     EVENT_FROZEN,
     EVENT_GAP,
     EVENT_OVERLOAD,
+    EVENT_SEED,
     EVENT_THAWED,
 )
 
@@ -65,6 +67,7 @@ class Publishing:
                 self._meter.published(item, t_publish_ns)
                 self._records.put(Published(item, t_publish_ns))
             case Adopted():
+                self._tell_of_seeding(item)
                 self._publisher.publish_epoch(item.epoch, item.epoch.events, item.frame)
                 self._meter.adopted(item.epoch.status)
                 self._records.put(item)
@@ -73,6 +76,13 @@ class Publishing:
             case Tail():
                 self._publisher.publish_tail(item)
                 self._records.put(item)
+
+    def _tell_of_seeding(self, adopted: Adopted) -> None:
+        """Say what became of the cells that were to be there from the start."""
+        report = adopted.epoch.seeding
+        if report is not None:
+            self._event(EVENT_SEED, adopted.frame, **report.fields())
+            self._meter.message = report.text()
 
     def _hold(self, held: Held) -> None:
         if self._freezing.took_effect(held):
@@ -92,6 +102,10 @@ class Publishing:
             shed = "learning" if result.flags & FLAG_NO_LEARNING else ""
             self._event(EVENT_OVERLOAD, result.index, shed=shed)
             self._meter.shed = shed
+
+    def tell(self, name: str, frame: int, fields: Mapping[str, object]) -> None:
+        """Publish something that happened beside the pipeline, and note it in the journal."""
+        self._event(name, frame, **fields)
 
     def _event(self, name: str, frame: int, **fields: object) -> None:
         self._publisher.publish_event(name, frame, **fields)

@@ -101,6 +101,18 @@ class DropOldest(BoundedQueue[T]):
             self.dropped += 1
 
 
+class RefuseNewest(BoundedQueue[T]):
+    """A full queue takes no further item, counted in `dropped`: for a recording, whose frames stay in order."""
+
+    def put(self, item: T) -> bool:
+        """Add an item; return False if there is no room for it, or nobody will ever take it."""
+        with self._changed:
+            if len(self._items) >= self.capacity:
+                self.dropped += 1
+                return False
+            return super().put(item)
+
+
 class NeverWait(BoundedQueue[T]):
     """A full queue is an error: for results, which may neither be lost nor hold up the next frame."""
 

@@ -10,7 +10,9 @@ from typing import TypeAlias
 import numpy as np
 
 from streamscope.errors import SourceError, StorageError
+from streamscope.session.registry import open_movie
 from streamscope.storage.journal import JournalReader
+from streamscope.storage.recording import recorded_frames
 from streamscope.storage.result import add_refit, write_session
 from streamscope.storage.session_folder import SessionFolder
 from streamscope.storage.session_record import open_live
@@ -86,7 +88,30 @@ def write_live(folder: SessionFolder) -> Path:
         return write_session(folder, reader)
 
 
-def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None = None) -> RefitResult:
+def refit_from_source(folder: SessionFolder, progress: Progress | None = None) -> RefitResult:
+    """Refit a session from wherever its frames are: its own recording if that is whole, else the original.
+
+    Raises
+    ------
+    SourceError, StorageError
+        As `refit_session`; also if the frames cannot be found, or are not those of the session.
+    """
+    found, config = folder.find_source(), folder.ours["config"]
+    # A recording of the session's own says what the user said, and its times are those of its frames.
+    given = (None, None) if found.own else (config["fps"], config["um_per_px"])
+    movie = open_movie(found.spec, *given)
+    try:
+        return refit_session(folder, movie, progress, recorded_frames(folder) if found.own else None)
+    finally:
+        movie.close()
+
+
+def refit_session(
+    folder: SessionFolder,
+    movie: Movie,
+    progress: Progress | None = None,
+    frames: LongArray | None = None,
+) -> RefitResult:
     """Refit a session from its recording, put the result into its session.h5, and return it.
 
     Parameters
@@ -98,6 +123,8 @@ def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None
     progress : callable, optional
         Called with the stage's name and the fraction done; may raise to give up, which leaves the file as
         it was.
+    frames : ndarray, optional, shape (T,)
+        The frame of the session that each frame of the movie is, rising; None: the same number.
 
     Raises
     ------
@@ -108,6 +135,7 @@ def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None
     """
     # Half a second, and not needed by a session without refit.
     from streamscope.offline.refit import refit
+    from streamscope.offline.rois import refit_rois
     from streamscope.offline.warmup import warm_up_refit
 
     if movie.info.shape != folder.shape:
@@ -116,7 +144,11 @@ def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None
             "is it the recording that this session was made from?"
         )
     footprints, ids, seen, shifts = _live_start(folder)
-    n = min(len(shifts), movie.info.n_frames)
+    if frames is None:
+        frames = np.arange(movie.info.n_frames)
+    frames = frames[: movie.info.n_frames]
+    frames = frames[frames < len(shifts)]
+    n = len(frames)
     if n < LEAST_FRAMES:
         raise StorageError(
             f"the session has {n} frames, a refit needs {LEAST_FRAMES}; replay more of the recording"
@@ -124,8 +156,12 @@ def refit_session(folder: SessionFolder, movie: Movie, progress: Progress | None
     if progress is not None:
         warm_up_refit(progress)
     played = movie if n == movie.info.n_frames else FirstFrames(movie, n)
-    result = refit(played, folder.engine, footprints, ids, shifts[:n], progress)
-    result = replace(result, ids=_never_reused(result.ids, ids, seen))
+    if folder.ours["config"].get("rois") is not None and footprints is not None and ids is not None:
+        result = refit_rois(played, folder.engine, footprints, ids, shifts[frames], progress)
+    else:
+        result = refit(played, folder.engine, footprints, ids, shifts[frames], progress)
+    notes = {**result.notes, "missing": _holes(frames)}
+    result = replace(result, ids=_never_reused(result.ids, ids, seen), notes=notes)
     add_refit(folder, result)
     return result
 
@@ -139,6 +175,12 @@ def _live_start(folder: SessionFolder) -> tuple[Footprints | None, IdArray | Non
     if not len(alive.ids):
         return None, None, components.ids, shifts
     return alive.footprints, alive.ids, components.ids, shifts
+
+
+def _holes(frames: LongArray) -> list[list[int]]:
+    """Return [first, number] of each run of frames that are missing between those that there are."""
+    steps = np.diff(frames, prepend=-1)
+    return [[int(frames[k] - steps[k] + 1), int(steps[k] - 1)] for k in np.flatnonzero(steps > 1)]
 
 
 def _never_reused(ids: IdArray, alive: IdArray | None, seen: IdArray) -> IdArray:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,17 +17,27 @@ from types import FrameType
 from typing import Any, NoReturn, ParamSpec
 
 from streamscope._version import __version__
-from streamscope.errors import StreamScopeError, WireError
+from streamscope.errors import StorageError, StreamScopeError, WireError
 from streamscope.session.engine import Engine, real_engine
 from streamscope.session.health import HealthMeter
 from streamscope.session.live import LivePart
 from streamscope.session.machine import Event, Machine, State
 from streamscope.session.observer import Observer
 from streamscope.session.plan import SessionPlan
-from streamscope.session.refitting import LEAST_FRAMES, RefitStopped, refit_session, write_live
+from streamscope.session.recorder import Recorder
+from streamscope.session.refitting import (
+    LEAST_FRAMES,
+    Progress,
+    RefitStopped,
+    refit_from_source,
+    refit_session,
+    write_live,
+)
+from streamscope.session.rois import roi_engine
 from streamscope.session.threads import in_thread
+from streamscope.storage.recording import Recording, finish_recording
 from streamscope.storage.session_folder import SessionFolder, create_session
-from streamscope.types import Health
+from streamscope.types import Health, RefitResult
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
 from streamscope.wire.schema import EVENT_STATE
@@ -47,6 +57,7 @@ class Outcome:
     n_frames: int  # published
     refit_status: tuple[str, ...] | None  # of each component that the refit looked at; None without a refit
     health: Health  # at the end; rate and age over the last frames
+    recording: Mapping[str, Any] | None = None  # what is noted of it in metaData.json; None if none was made
 
 
 def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Engine | None = None) -> Outcome:
@@ -57,10 +68,17 @@ def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Eng
     StreamScopeError
         If a part of it failed; the live results up to then are kept, and the message says where.
     """
-    session = Session(plan, observer or Observer(), engine or real_engine())
+    session = Session(plan, observer or Observer(), engine or engine_of(plan))
     # The selector loop also on Windows: pyzmq's asyncio sockets need add_reader.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner, _stopped_by_ctrl_c(session):
         return runner.run(session.run())
+
+
+def engine_of(plan: SessionPlan) -> Engine:
+    """Return the engine that a plan asks for: one that learns, or one that reads out given regions."""
+    return (
+        real_engine() if plan.rois is None else roi_engine(plan.rois, plan.engine, plan.movie.read(0, 1)[0])
+    )
 
 
 class Session:
@@ -138,10 +156,12 @@ class Session:
             return Outcome(None, None, 0, None, self._health())
         folder = self._make_folder()
         self._observer.started(folder.folder)
-        await self._run_live(group, folder)
+        folder = await self._run_live(group, folder)
         result = await in_thread("result", lambda: write_live(folder))
         status = await self._refit(folder)
-        return Outcome(folder.folder, result, self._meter.n_published, status, self._health())
+        return Outcome(
+            folder.folder, result, self._meter.n_published, status, self._health(), folder.recording
+        )
 
     async def _warm_up(self) -> None:
         relay = self._relay(self._observer.warming)
@@ -163,21 +183,32 @@ class Session:
             plan.engine,
             plan.movie.info,
             now,
+            device=plan.movie.info.device if plan.record else None,
             loops=plan.loop,
             estimates=estimates,
         )
 
-    async def _run_live(self, group: asyncio.TaskGroup, folder: SessionFolder) -> None:
-        live = LivePart(self._plan, self._publisher, self._meter, self._engine, folder.journal)
+    async def _run_live(self, group: asyncio.TaskGroup, folder: SessionFolder) -> SessionFolder:
+        recording = self._make_recording(folder)
+        live = LivePart(self._plan, self._publisher, self._meter, self._engine, folder.journal, recording)
         self._live = live
         self._machine.send(Event.START)
         try:
             await live.run(group, partial(self._machine.send, Event.END))
         finally:
             await in_thread("end of learning", self._engine.close)
+        if recording is not None and live.recorder is not None:
+            folder = await in_thread("recording", partial(_finished, folder, recording, live.recorder))
         if live.failure is not None:
             self._machine.send(Event.ERROR)
             await self._salvage(folder, *live.failure)
+        return folder
+
+    def _make_recording(self, folder: SessionFolder) -> Recording | None:
+        plan = self._plan
+        if not plan.record:
+            return None
+        return Recording(folder, plan.movie.info, plan.engine.fps, plan.engine.um_per_px)
 
     async def _salvage(self, folder: SessionFolder, lane: str, error: Exception) -> NoReturn:
         """Keep what there is, note the details beside it, and say in one sentence what happened."""
@@ -204,7 +235,7 @@ class Session:
             relay(stage, fraction)
 
         try:
-            result = await in_thread("refit", lambda: refit_session(folder, self._plan.movie, progress))
+            result = await in_thread("refit", lambda: self._refit_from(folder, progress))
         except RefitStopped:
             self._machine.send(Event.KEPT)
             return None
@@ -216,6 +247,12 @@ class Session:
             ) from error
         self._machine.send(Event.REFITTED)
         return result.status
+
+    def _refit_from(self, folder: SessionFolder, progress: Progress) -> RefitResult:
+        """Refit from the session's own recording if there is one, else from the movie that is open."""
+        if folder.recording is None:
+            return refit_session(folder, self._plan.movie, progress)
+        return refit_from_source(folder, progress)
 
     def _take_stop(self) -> None:
         """Stop the source; a second stop, or one during the refit, also gives up the refit."""
@@ -251,8 +288,9 @@ class Session:
 
     def _health(self) -> Health:
         live = self._live
-        queue, dropped = (0, 0) if live is None else (live.queue, live.dropped)
-        return self._meter.now(self._machine.state, queue, dropped)
+        if live is None:
+            return self._meter.now(self._machine.state)
+        return self._meter.now(self._machine.state, live.queue, live.dropped, live.trouble)
 
     def _relay(self, told: Callable[P, None]) -> Callable[P, None]:
         """Return a function that any thread may call and that calls `told` in the loop's thread."""
@@ -266,6 +304,15 @@ class Session:
 
 class _Stopped(Exception):
     """The user stopped the session while kernels were compiled."""
+
+
+def _finished(folder: SessionFolder, recording: Recording, recorder: Recorder) -> SessionFolder:
+    """Note what was recorded; a disk that does not take that costs the session nothing else."""
+    try:
+        return finish_recording(folder, recording, recorder.received, recorder.stopped)
+    except StorageError as error:
+        recorder.stopped = recorder.stopped or str(error)
+        return folder
 
 
 def _note_error(folder: SessionFolder, error: Exception) -> str:

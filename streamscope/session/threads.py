@@ -8,11 +8,14 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import cv2
+
+from streamscope.core.crew import Crew
 
 T = TypeVar("T")
 
@@ -20,17 +23,43 @@ T = TypeVar("T")
 # it up some thirty times a frame, at each kernel, and may wait this long for it each time.
 SWITCH_S = 0.0001
 
-NICENESS = 10  # of what may wait: a tenth of the share of the pipeline where both want the same core
-_BELOW_NORMAL = -1  # Windows' THREAD_PRIORITY_BELOW_NORMAL
+NICENESS = 10  # of what may wait: a tenth of the share of others where both want the same core
+_BELOW_NORMAL, _ABOVE_NORMAL = -1, 1  # Windows' THREAD_PRIORITY_BELOW_NORMAL and _ABOVE_NORMAL
+_CORES_FOR_TWO = 4
 
 
-async def in_thread(name: str, body: Callable[[], T]) -> T:
-    """Run `body` in a thread of its own and return what it returns; cancelling the wait does not stop it."""
+def learner_threads(paced: bool) -> int:
+    """Return how many threads the learner may use: in real time a second one needs a core that nobody else does."""
+    return 1 if paced and (os.cpu_count() or 1) < _CORES_FOR_TWO else 2
+
+
+class ThreadCrew(Crew):
+    """Does pieces of work in `n` threads at a time."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._pool = ThreadPoolExecutor(n, thread_name_prefix="crew")
+
+    def map(self, work: Callable[..., T], *pieces: Iterable[Any]) -> list[T]:
+        """Return what `work` gives for each piece, in their order."""
+        return list(self._pool.map(work, *pieces))
+
+
+def as_others() -> None:
+    """Leave the calling thread as it is."""
+
+
+async def in_thread(name: str, body: Callable[[], T], place: Callable[[], None] = as_others) -> T:
+    """Run `body` in a thread of its own and return what it returns; cancelling the wait does not stop it.
+
+    `place` is called first, in that thread: `go_first` or `give_way`.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
     def run() -> None:
         try:
+            place()
             value = body()
         except BaseException as error:  # top of a thread: handed on to whoever awaits it
             loop.call_soon_threadsafe(_fail, done, error)
@@ -52,12 +81,27 @@ def _succeed(done: asyncio.Future[T], value: T) -> None:
 
 
 def give_way() -> None:
-    """Let the pipeline go first where it and the calling thread want the same core. No effect on macOS."""
+    """Let others go first where they and the calling thread want the same core. No effect on macOS."""
+    _place(_BELOW_NORMAL, NICENESS)
+
+
+def go_first() -> None:
+    """Let the calling thread, and those that it starts, go before others that want the same core.
+
+    Windows always allows it, Linux those who may set a negative niceness (root, or a limit for `nice` in
+    limits.conf); elsewhere, and without that right, nothing changes.
+    """
+    with suppress(PermissionError):
+        _place(_ABOVE_NORMAL, -NICENESS)
+
+
+def _place(on_windows: int, nicer: int) -> None:
     if sys.platform == "win32":
         kernel32 = ctypes.windll.kernel32
-        kernel32.SetThreadPriority(kernel32.GetCurrentThread(), _BELOW_NORMAL)
+        kernel32.SetThreadPriority(kernel32.GetCurrentThread(), on_windows)
     elif sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + nicer)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from streamscope.types import ComponentEvent, FloatArray, FrameResult, IdArray, 
 
 _REALS = ("dy", "dx", "quality", "time_s")
 _WHOLES = ("epoch", "flags", "gap", "IFNULL(hw, -1)", "t_capture_ns", "t_result_ns", "t_publish_ns")
+B0_ARRAY = "b0_64ths"  # of an epoch: b0 in 64ths of a gray level
 _BLOCK = 2048  # frames whose traces are unpacked at once
 
 
@@ -236,6 +237,14 @@ class JournalReader:
         """Return the arrays of the last epoch that a frame was inferred with, None if there was none."""
         used = epochs_in_use(self.epochs(), self.n_frames)
         return self.epoch_arrays(used[-1].number) if used else None
+
+    def static_background(self) -> FloatArray | None:
+        """Return b0 (H, W) of the last epoch in use, gray levels; None if there was none."""
+        used = epochs_in_use(self.epochs(), self.n_frames)
+        if not used:
+            return None
+        stored = self.epoch_arrays(used[-1].number, (B0_ARRAY,)).get(B0_ARRAY)
+        return None if stored is None else np.asarray(stored, np.float32) / np.float32(64)
 
     def _first_and_last(self, ids: IdArray) -> tuple[LongArray, LongArray]:
         """Return the first and the last frame that carried each id."""

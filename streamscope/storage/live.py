@@ -18,6 +18,7 @@ from streamscope.types import (
     LongArray,
 )
 
+SEED_EVENT = "seed"  # kind of the event that tells what became of a seed
 NO_FIELD = (2, 2, 2)  # shape of the field of a session without one: the four corners, all 0
 LIVE_STATUS = ("confirmed", "provisional", "merged", "retired")
 
@@ -109,6 +110,12 @@ class LiveRecord(Protocol):
     def components(self) -> LiveComponents:
         """Return every component that was ever published."""
 
+    def ids_seen(self) -> IdArray:
+        """Return every id that a frame ever carried, rising, (K,)."""
+
+    def static_background(self) -> FloatArray | None:
+        """Return b0 (H, W) of the last epoch, gray levels; None if there was none, or it was not kept."""
+
     def traces(self, ids: IdArray, start: int = 0, stop: int | None = None) -> LiveTraces:
         """Return the traces of `ids` in frames start..stop."""
 
@@ -123,3 +130,17 @@ class LiveRecord(Protocol):
 
     def epochs(self) -> tuple[EpochRecord, ...]:
         """Return the epochs, by number."""
+
+
+def seed_record(events: tuple[EventRecord, ...]) -> Mapping[str, Any] | None:
+    """Return the fields of the event that tells what became of a seed, None if there was no seed."""
+    for event in events:
+        if event.kind == SEED_EVENT:
+            return event.fields
+    return None
+
+
+def seeded_among(ids: IdArray, events: tuple[EventRecord, ...]) -> BoolArray:
+    """Return which of these components came from an earlier session, (K,)."""
+    record = seed_record(events)
+    return np.isin(ids, [] if record is None else record["ids"])

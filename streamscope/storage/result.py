@@ -128,6 +128,9 @@ def _write_live(group: h5py.Group, reader: JournalReader, um_per_px: float | Non
     put(group, "avail", components.avail, "first frame whose traces message carried the id")
     put(group, "last", components.last, "last frame whose traces message carried the id")
     put_footprints(group, components.footprints)
+    b0 = reader.static_background()
+    if b0 is not None:
+        put(group, "b0", b0, "gray levels")
     _write_traces(group, reader, components.ids)
     for name, values in asdict(reader.frames()).items():
         put(group, name, values, _FRAME_UNITS[name])

@@ -103,6 +103,15 @@ class ResultReader:
         names = [name for name in LiveFrames.__dataclass_fields__ if name != "field"]
         return LiveFrames(field=self._field(self._live), **{name: self._live[name][()] for name in names})
 
+    def ids_seen(self) -> IdArray:
+        """Return every id that a frame ever carried, rising, (K,)."""
+        ids: IdArray = self._live["ids"][()]
+        return ids
+
+    def static_background(self) -> FloatArray | None:
+        """Return the live b0 (H, W), gray levels; None if there was none, or in a file of the first programs."""
+        return self._live["b0"][()] if "b0" in self._live else None
+
     def component_events(self) -> tuple[ComponentEvent, ...]:
         """Return the changes in the life of components, in order."""
         return tuple(ComponentEvent(**json.loads(line)) for line in get_text(self._live, "component_events"))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,21 @@ from streamscope._version import __version__
 from streamscope.config import EngineConfig, SessionConfig
 from streamscope.errors import StorageError
 from streamscope.storage.aside import written_aside
-from streamscope.storage.source_record import describe_source, locate_source
+from streamscope.storage.source_record import describe_source, locate_recording, locate_source
 from streamscope.types import MovieInfo
 
 METADATA_NAME = "metaData.json"
 _OURS = {"version", "config", "engine", "source"}  # what metaData.json tells under "streamscope"
 # Names that Windows keeps for devices, with or without an extension.
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSource:
+    """Where the frames of a session can be read again."""
+
+    spec: str  # as a user would name it
+    own: bool  # the session's own recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +80,45 @@ class SessionFolder:
                 f"the session was made by StreamScope {self.ours.get('version')}, this is {__version__}"
             ) from error
 
-    def source_spec(self) -> str:
-        """Return how to open the recording again, after checking that it is there and the same.
+    @property
+    def recording(self) -> Mapping[str, Any] | None:
+        """Return what is noted of the session's own recording, None if none was made."""
+        noted: Mapping[str, Any] | None = self.ours.get("recording")
+        return noted
+
+    @property
+    def recording_folder(self) -> Path | None:
+        """Return the device's folder in the session, None if the session is not recorded."""
+        return None if self.recording is None else self.folder / self.recording["device"]
+
+    def find_source(self) -> FoundSource:
+        """Return where the frames of the session are, after checking that they are there and the same.
+
+        That is the session's own recording if it is whole. One that lacks frames comes after the original.
 
         Raises
         ------
         StorageError
-            If it was moved or changed.
+            If they were moved or changed.
         """
-        return locate_source(self.ours["source"], self.folder)
+        if self.recording is None:
+            return self._original()
+        first: Callable[[], FoundSource] = partial(self._own, self.recording)
+        second: Callable[[], FoundSource] = self._original
+        if not self.recording.get("complete", False):
+            first, second = second, first
+        try:
+            return first()
+        except StorageError:
+            with suppress(StorageError):
+                return second()
+            raise
+
+    def _own(self, recording: Mapping[str, Any]) -> FoundSource:
+        return FoundSource(locate_recording(recording, self.folder), own=True)
+
+    def _original(self) -> FoundSource:
+        return FoundSource(locate_source(self.ours["source"], self.folder), own=False)
 
 
 def create_session(
@@ -88,7 +127,7 @@ def create_session(
     engine: EngineConfig,
     info: MovieInfo,
     started: datetime,
-    devices: Sequence[str] = (),
+    device: str | None = None,
     loops: int = 1,
     estimates: Mapping[str, Any] | None = None,
 ) -> SessionFolder:
@@ -104,8 +143,8 @@ def create_session(
         The recording.
     started : datetime
         Start of the session, with time zone; the folder is named after its local time.
-    devices : sequence of str
-        Names of the devices recorded into this folder; none when a recording is replayed.
+    device : str, optional
+        Name of the device that is recorded into this folder; none when a recording is only replayed.
     loops : int
         How often the recording is to be played.
     estimates : mapping, optional
@@ -126,8 +165,10 @@ def create_session(
         folder = _make_new(day, f"{started:%H_%M_%S}")
         made.append(folder)
         source = describe_source(info, folder, loops)
-        metadata = _metadata(folder, config, engine, source, started, devices)
+        metadata = _metadata(folder, config, engine, source, started, device)
         metadata["streamscope"]["estimates"] = dict(estimates or {})
+        if device is not None:
+            metadata["streamscope"]["recording"] = {"device": folder_name(device)}
         _write_json(folder / METADATA_NAME, metadata)
     except (OSError, StorageError) as error:
         _remove(made)
@@ -137,6 +178,20 @@ def create_session(
             "give a folder that can be written with --out"
         ) from error
     return SessionFolder(folder, metadata)
+
+
+def note_recording(session: SessionFolder, facts: Mapping[str, Any]) -> SessionFolder:
+    """Add to what metaData.json says of the session's recording, and return the session.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written; the file stays as it was.
+    """
+    recording = {**(session.recording or {}), **facts}
+    metadata = {**session.metadata, "streamscope": {**session.ours, "recording": recording}}
+    _write_json(session.folder / METADATA_NAME, metadata)
+    return SessionFolder(session.folder, metadata)
 
 
 def open_session(path: Path) -> SessionFolder:
@@ -182,6 +237,14 @@ def safe_name(name: str) -> str:
     return safe
 
 
+def folder_name(device: str) -> str:
+    """Return the name of a device's folder, as Miniscope software would write it where that is possible."""
+    try:
+        return safe_name(device.replace(" ", "_"))
+    except StorageError:
+        return "Miniscope"
+
+
 def _make_new(day: Path, name: str) -> Path:
     """Make <day>/<name>, or with a suffix when a session began in the same second."""
     number = 1
@@ -201,7 +264,7 @@ def _metadata(
     engine: EngineConfig,
     source: Mapping[str, Any],
     started: datetime,
-    devices: Sequence[str],
+    device: str | None,
 ) -> dict[str, Any]:
     return {
         "researcherName": "",
@@ -218,7 +281,7 @@ def _metadata(
             "msec": started.microsecond // 1000,
             "msecSinceEpoch": int(started.timestamp() * 1000),
         },
-        "miniscopes": list(devices),
+        "miniscopes": [] if device is None else [device],
         "cameras": [],
         "streamscope": {
             "version": __version__,

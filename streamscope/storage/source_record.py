@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,7 @@ def describe_source(info: MovieInfo, folder: Path, loops: int = 1) -> dict[str, 
         "spec": info.source if place is None else place.name + inside,
         "path": None if place is None else relative_to(place, folder),
         "inside": inside,
-        "files": [
-            {"path": relative_to(f, folder), "size": f.stat().st_size, "hash": sampled_hash(f)}
-            for f in info.files
-        ],
+        "files": describe_files(info.files, folder),
         "device": info.device,
         "shape": list(info.shape),
         "n_frames": info.n_frames,
@@ -48,6 +45,29 @@ def locate_source(source: Mapping[str, Any], folder: Path) -> str:
     for record in source["files"]:
         _check_file(record, folder)
     return str(_absolute(source["path"], folder)) + str(source["inside"])
+
+
+def locate_recording(recording: Mapping[str, Any], folder: Path) -> str:
+    """Return the device's folder of a session's own recording.
+
+    Raises
+    ------
+    StorageError
+        If a file is missing or was changed; in a session that was killed only that there is one is checked.
+    """
+    place = folder / recording["device"]
+    if not (place / "0.avi").is_file():
+        raise StorageError(f"the recording of this session is not in {place}; put its files back")
+    for record in recording.get("files", ()):
+        _check_file(record, folder)
+    return str(place)
+
+
+def describe_files(files: Iterable[Path], folder: Path) -> list[dict[str, Any]]:
+    """Return path, size and hash of each file, by which it is known again."""
+    return [
+        {"path": relative_to(f, folder), "size": f.stat().st_size, "hash": sampled_hash(f)} for f in files
+    ]
 
 
 def split_spec(spec: str) -> tuple[Path | None, str]:

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamscope.storage.journal_reader import JournalReader
-from streamscope.storage.live import LIVE_STATUS, EventRecord, LiveFrames, LiveRecord
+from streamscope.storage.live import (
+    LIVE_STATUS,
+    SEED_EVENT,
+    EventRecord,
+    LiveComponents,
+    LiveFrames,
+    LiveRecord,
+    seed_record,
+    seeded_among,
+)
+from streamscope.storage.recording import recorded_frames
 from streamscope.storage.result_reader import ResultReader
 from streamscope.storage.session_folder import SessionFolder
 from streamscope.storage.session_record import open_live
@@ -49,6 +59,21 @@ class MotionSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingSummary:
+    """What was recorded into the session's folder."""
+
+    device: str  # name of the folder
+    n_frames: int
+    not_recorded: (
+        int | None
+    )  # frames that came and are not in it; None: the program ended suddenly, not known
+    holes: int  # runs of missing frames between those that are there
+    stopped: str  # why it ended before the session; empty if it did not
+    n_files: int
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RefitSummary:
     """What the refit accepted and why it rejected the rest."""
 
@@ -56,6 +81,15 @@ class RefitSummary:
     rejected: int
     reasons: Mapping[str, int]
     kinetics: Kinetics | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSummary:
+    """What became of the components of an earlier session."""
+
+    placed: bool
+    text: str  # one sentence
+    seen: int  # how many of them were confirmed today
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +104,8 @@ class SessionSummary:
     cells: Mapping[str, int]  # by status
     epochs: int
     refit: RefitSummary | None
+    seeding: SeedSummary | None
+    recording: RecordingSummary | None  # None: not recorded
     events: tuple[EventRecord, ...]
     changes: Mapping[str, int]  # component events by kind
     files: Mapping[str, int]  # name: bytes
@@ -85,7 +121,8 @@ def summarise(session: SessionFolder) -> SessionSummary:
     """
     with open_live(session) as live:
         frames = live.frames()
-        status = Counter(live.components().status)
+        components, events = live.components(), live.events()
+        status = Counter(components.status)
         return SessionSummary(
             ended=_ended(session, live),
             built=session.result.is_file(),
@@ -95,7 +132,9 @@ def summarise(session: SessionFolder) -> SessionSummary:
             cells={name: status[name] for name in LIVE_STATUS},
             epochs=len(live.epochs()),
             refit=_refit(live),
-            events=live.events(),
+            seeding=_seeding(components, events),
+            events=tuple(event for event in events if event.kind != SEED_EVENT),
+            recording=_recording(session),
             changes=Counter(event.kind for event in live.component_events()),
             files=_files(session),
         )
@@ -162,6 +201,31 @@ def _refit(live: LiveRecord) -> RefitSummary | None:
     # Reasons quote each component's own numbers; the kind of reason is what is left without them.
     kinds = Counter(re.sub(r"-?\d+(\.\d+)?", "N", reason) for reason in rejected)
     return RefitSummary(len(status) - len(rejected), len(rejected), kinds, live.refit_kinetics())
+
+
+def _seeding(components: LiveComponents, events: tuple[EventRecord, ...]) -> SeedSummary | None:
+    record = seed_record(events)
+    if record is None:
+        return None
+    seen = seeded_among(components.ids, events) & components.has_status("confirmed")
+    return SeedSummary(bool(record["placed"]), str(record["text"]), int(seen.sum()))
+
+
+def _recording(session: SessionFolder) -> RecordingSummary | None:
+    noted, folder = session.recording, session.recording_folder
+    if noted is None or folder is None:
+        return None
+    videos = list(folder.glob("*.avi"))
+    frames = recorded_frames(session) if folder.is_dir() else np.zeros(0, np.int64)
+    return RecordingSummary(
+        device=folder.name,
+        n_frames=len(frames),
+        not_recorded=noted.get("not_recorded"),
+        holes=int(np.count_nonzero(np.diff(frames, prepend=-1) > 1)),
+        stopped=noted.get("stopped", ""),
+        n_files=len(videos),
+        size=sum(video.stat().st_size for video in videos),
+    )
 
 
 def _files(session: SessionFolder) -> dict[str, int]:

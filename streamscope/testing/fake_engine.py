@@ -40,7 +40,7 @@ def fake_epoch(
         footprints=Footprints.from_columns(shape, columns),
         V=SparseRows(1, np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)),
         step=1,
-        solve=np.eye(n, dtype=np.float32),
+        solve=SparseRows.identity(n),
         b0=np.zeros(shape, np.float32),
         sn=np.ones(n, np.float32),
         kinetics=Kinetics(0.6),
@@ -113,6 +113,16 @@ class FakeLearner:
         self.seen: list[int] = []
         self.n = self.number = 0
         self.frozen = False
+        self._room = np.zeros((0, *shape), np.float32)
+
+    def room(self, n_frames: int, shape: Shape) -> FloatArray:
+        """Return memory for frames."""
+        self._room = np.zeros((n_frames, *shape), np.float32)
+        return self._room
+
+    def consume(self, frames: Sequence[tuple[int, FrameResult]]) -> list[Epoch | None]:
+        """Learn from frames, one after the other."""
+        return [self.learn(self._room[place], result) for place, result in frames]
 
     def freeze(self) -> None:
         """Find no further cell."""
@@ -122,7 +132,7 @@ class FakeLearner:
         """Find cells again."""
         self.frozen = False
 
-    def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
+    def learn(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
         """Return an epoch with one more cell now and then."""
         self.seen.append(result.index)
         if (result.index + 1) % self.every:
@@ -149,4 +159,6 @@ def fake_engine(
     warm_up: Callable[[WarmProgress], None] = ready,
 ) -> Engine:
     """Return an engine of these parts."""
-    return Engine(infer, learner, warm_up, lambda: None)
+    return Engine(
+        infer, lambda config, shape, seed=None, threads=1: learner(config, shape), warm_up, lambda: None
+    )

@@ -252,3 +252,38 @@ def repaired(image: NDArray[np.uint8], defects: LongArray) -> NDArray[np.uint8]:
         near = out[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
         out[y, x] = np.floor(np.median(near) + 0.5)
     return out
+
+
+def fit_site(
+    flat: DoubleArray,
+    disc: BoolArray,
+    rim: BoolArray,
+    image: DoubleArray,
+    rounds: int,
+    fewest: int,
+    least: float,
+    part: float,
+) -> tuple[str, DoubleArray, DoubleArray, BoolArray]:
+    """Return how a rank-one fit of a site ended, its footprint (P,), trace (n,) and active frames (n,)."""
+
+    def above_baseline(trace: DoubleArray) -> DoubleArray:
+        return np.asarray(trace - np.median(trace))
+
+    def active_in(trace: DoubleArray) -> BoolArray:
+        smooth = np.convolve(trace, np.full(3, 1 / 3), mode="same")
+        sd = 1.4826 / np.sqrt(6) * np.median(np.abs(trace[2:] - 2 * trace[1:-1] + trace[:-2]))
+        return np.asarray(smooth > max(least * max(sd, 1e-6) / np.sqrt(3), part * smooth.max()))
+
+    trace = above_baseline(flat @ image)
+    for _ in range(rounds):
+        active = active_in(trace)
+        if active.sum() < fewest:
+            return "too short", image, trace, active
+        image = (trace * active) @ flat
+        image = np.maximum(image - (np.median(image[rim]) if rim.any() else 0), 0) * disc
+        if not image.any():
+            return "nothing", image, trace, active
+        image = image / np.linalg.norm(image)
+        trace = above_baseline(flat @ image)
+    active = active_in(trace)
+    return "too short" if active.sum() < fewest else "done", image, trace, active

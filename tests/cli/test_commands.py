@@ -181,6 +181,7 @@ BAD = {
     "loop": (lambda t, m: [m, *GOOD, "--loop", 0], "--loop is 0"),
     "freeze when": (lambda t, m: [m, *GOOD, "--freeze-after", "late"], "give e.g. 60s or 1200"),
     "freeze too late": (lambda t, m: [m, *GOOD, "--freeze-after", "60s"], "expected one from 50"),
+    "no room to record": (lambda t, m: [m, *GOOD, "--record", "--loop", 10**9], "or leave out --record"),
     "indicator": (lambda t, m: [m, *GOOD, "--indicator", "GCaMP99"], "GCaMP99"),
     "address": (lambda t, m: [m, *GOOD, "--bind", "here"], "HOST:PORT"),
     "other machines": (lambda t, m: [m, *GOOD, "--bind", "0.0.0.0:5570"], "0.0.0.0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -18,9 +19,9 @@ from streamscope.cli.inspect import inspect
 from streamscope.config import EngineConfig, SessionConfig
 from streamscope.storage.journal import Journal, JournalReader
 from streamscope.storage.result import add_refit, write_session
-from streamscope.storage.session_folder import SessionFolder, create_session
+from streamscope.storage.session_folder import SessionFolder, create_session, note_recording
 from streamscope.testing.fake_session import N_FRAMES, SHAPE, FakeSession, fake_refit
-from streamscope.types import Kinetics, MovieInfo
+from streamscope.types import Kinetics, MovieInfo, SeedReport
 
 app = typer.Typer()
 app.command()(inspect)
@@ -77,6 +78,19 @@ def test_inspect_shows_recording_losses_motion_cells_and_latency(session: Sessio
     assert len(screen.splitlines()) <= 30
 
 
+def test_inspect_shows_what_was_recorded_and_what_was_not(session: SessionFolder):
+    device = session.folder / "Miniscope"
+    device.mkdir()
+    (device / "0.avi").write_bytes(b"0" * 250_000)
+    (device / "timeStamps.csv").write_text("Frame Number\n0\n1\n5\n", encoding="utf-8")
+    noted = note_recording(session, {"device": "Miniscope"})
+    screen = " ".join(run("inspect", session.folder).split())
+    assert "recorded 3 frames in Miniscope, 1 file of 0.2 MB, uncompressed; not finished" in screen
+    note_recording(noted, {"not_recorded": 57, "stopped": "the disk is full"})
+    screen = " ".join(run("inspect", session.folder).split())
+    assert "57 frames are not recorded (holes: 1); stopped: the disk is full" in screen
+
+
 def test_inspect_counts_the_reasons_of_the_refit(session: SessionFolder):
     add_refit(session, fake_refit())
     screen = " ".join(run("inspect", session.folder).split())
@@ -124,3 +138,15 @@ def test_inspect_says_when_learning_was_frozen(tmp_path: Path) -> None:
     db.close()
     shown = " ".join(run("inspect", session.folder).split())
     assert "learning frozen from frame 20 (1.0 s), thawed from frame 40 (2.0 s)" in shown
+
+
+def test_inspect_says_what_became_of_a_seed(tmp_path: Path) -> None:
+    session = make(tmp_path, closed=True, um_per_px=2.0)
+    report = SeedReport(True, "m1/day1", 0.97, 0.5, 5, 5.0, -3.0, 1.5, (1, 4))
+    with sqlite3.connect(session.journal) as db:
+        row = ("seed", 24, json.dumps(report.fields()))
+        db.execute("INSERT INTO events (kind, frame, fields) VALUES (?, ?, ?)", row)
+    db.close()
+    shown = " ".join(run("inspect", session.folder).split())
+    assert "2 cells from m1/day1, moved by (+5.0, -3.0) px, turned by +1.5 degrees, agreement 0.97" in shown
+    assert "; 1 of them seen active" in shown

@@ -103,6 +103,13 @@ def test_the_end_is_told_with_and_without_a_refit():
     status = ("accepted", "accepted", "rejected")
     with_refit = outcome_lines(Outcome(Path("f"), Path("f/session.h5"), 100, status, HEALTH))
     assert "refit    2 cells accepted, 1 rejected" in with_refit
+    recording = {"device": "Miniscope", "n_frames": 90, "not_recorded": 10, "stopped": "the disk is full"}
+    lines = outcome_lines(Outcome(Path("f"), Path("f/session.h5"), 100, None, HEALTH, recording))
+    assert lines[2:5] == [
+        f"recorded 90 frames in {Path('f/Miniscope')}",
+        "note     the recording stopped before the session: the disk is full",
+        "note     10 frames are NOT recorded",
+    ]
     assert outcome_lines(Outcome(None, None, 0, None, HEALTH)) == [
         "stopped before the first frame; nothing was written"
     ]

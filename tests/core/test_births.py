@@ -7,6 +7,7 @@ from streamscope.config import DetectConfig, EngineConfig
 from streamscope.core.births import Births
 from streamscope.core.buffer import FrameBuffer
 from streamscope.core.candidate import Fit, Rejected, examine, trim
+from streamscope.core.crew import Crew
 from streamscope.core.detect import Candidate
 from streamscope.core.model import Model, unit
 
@@ -73,7 +74,7 @@ def world(seed, cells, known=(), noise=3.0):
 def test_a_cell_is_found_at_its_place_with_its_shape():
     cell = gaussian(22.0, 30.5)
     model, buffer = world(1, [(cell, events(20, 50))])
-    (birth,) = Births(CONFIG).search([Candidate(23, 29, 10)], model, buffer)
+    (birth,) = Births(CONFIG, Crew()).search([Candidate(23, 29, 10)], model, buffer)
     assert birth.centre == pytest.approx((22.0, 30.5), abs=0.4)
     found = np.zeros(cell.size)
     found[birth.column[0]] = birth.column[1]
@@ -85,7 +86,7 @@ def test_a_cell_is_found_at_its_place_with_its_shape():
 
 def test_two_sites_of_one_cell_give_one_birth_and_the_second_one_waits():
     model, buffer = world(2, [(gaussian(22, 30), events(20, 50))])
-    births = Births(CONFIG)
+    births = Births(CONFIG, Crew())
     (birth,) = births.search([Candidate(22, 30, 10), Candidate(24, 31, 9)], model, buffer)
     model.add(birth.column, birth.centre, 0, birth.sn, birth.peak_sn)
     model.rebuild()
@@ -98,7 +99,7 @@ def test_two_sites_of_one_cell_give_one_birth_and_the_second_one_waits():
 def test_two_cells_far_apart_are_born_in_one_block():
     cells = [(gaussian(14, 14), events(20, 50)), (gaussian(32, 40), events(35, 70))]
     model, buffer = world(3, cells)
-    found = Births(CONFIG).search([Candidate(14, 14, 10), Candidate(32, 40, 9)], model, buffer)
+    found = Births(CONFIG, Crew()).search([Candidate(14, 14, 10), Candidate(32, 40, 9)], model, buffer)
     assert [tuple(np.round(b.centre)) for b in found] == [(14, 14), (32, 40)]
 
 
@@ -106,7 +107,7 @@ def test_no_more_are_born_in_a_block_than_allowed_and_the_rest_comes_later():
     config = CONFIG.model_copy(update={"detect": DetectConfig(max_births_per_block=1)})
     cells = [(gaussian(14, 14), events(20, 50)), (gaussian(32, 40), events(35, 70))]
     model, buffer = world(3, cells)
-    births = Births(config)
+    births = Births(config, Crew())
     (first,) = births.search([Candidate(14, 14, 10), Candidate(32, 40, 9)], model, buffer)
     (second,) = births.search([], model, buffer)
     assert tuple(np.round(first.centre)) == (14, 14)
@@ -117,31 +118,31 @@ def test_a_known_cell_is_not_born_again():
     known = (gaussian(22, 30), events(20, 50))
     model, buffer = world(4, [], [known])
     buffer.c *= 0.4  # its activity was underestimated: most of it is still in the residual
-    assert Births(CONFIG).search([Candidate(22, 30, 10)], model, buffer) == []
+    assert Births(CONFIG, Crew()).search([Candidate(22, 30, 10)], model, buffer) == []
 
 
 def test_a_neighbour_with_activity_of_its_own_is_born():
     known, other = (gaussian(22, 26), events(10, 40)), (gaussian(22, 33), events(25, 60))
     model, buffer = world(5, [other], [known])
-    (birth,) = Births(CONFIG).search([Candidate(22, 33, 10)], model, buffer)
+    (birth,) = Births(CONFIG, Crew()).search([Candidate(22, 33, 10)], model, buffer)
     assert birth.centre == pytest.approx((22, 33), abs=0.6)
 
 
 def test_a_faint_spot_beside_a_cell_that_is_active_only_with_it_is_a_satellite():
     known, spot = (gaussian(22, 22), events(40)), gaussian(22, 31)
     model, buffer = world(6, [(0.3 * spot, events(40))], [known])
-    assert Births(CONFIG).search([Candidate(22, 31, 10)], model, buffer) == []
+    assert Births(CONFIG, Crew()).search([Candidate(22, 31, 10)], model, buffer) == []
     model, buffer = world(6, [(0.3 * spot, events(5, 20))], [known])
-    assert len(Births(CONFIG).search([Candidate(22, 31, 10)], model, buffer)) == 1
+    assert len(Births(CONFIG, Crew()).search([Candidate(22, 31, 10)], model, buffer)) == 1
 
 
 def test_a_cell_cut_by_the_edge_of_the_field_is_not_born():
     model, buffer = world(7, [(gaussian(0.5, 30), events(20, 50))])
-    assert Births(CONFIG).search([Candidate(1, 30, 10)], model, buffer) == []
+    assert Births(CONFIG, Crew()).search([Candidate(1, 30, 10)], model, buffer) == []
 
 
 def test_a_rejected_site_is_left_alone_until_its_score_rises():
-    births = Births(CONFIG)
+    births = Births(CONFIG, Crew())
     model, buffer = world(8, [(np.ones(SHAPE), events(20, 50))])  # no blob
     assert births.search([Candidate(22, 30, 10)], model, buffer) == []
     model, buffer = world(8, [(gaussian(22, 30), events(20, 50))])
@@ -150,17 +151,87 @@ def test_a_rejected_site_is_left_alone_until_its_score_rises():
 
 
 def test_a_rejected_site_is_forgotten_after_a_while():
-    births = Births(CONFIG)
+    births = Births(CONFIG, Crew())
     model, buffer = world(9, [(np.ones(SHAPE), events(20, 50))])
     births.search([Candidate(22, 30, 10)], model, buffer)
     model, buffer = world(9, [(gaussian(22, 30), events(20, 50))])
-    for _ in range(16):
+    for _ in range(8):
         assert births.search([Candidate(22, 30, 10)], model, buffer) == []
     assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
 
 
+def test_a_site_waits_longer_each_time_it_is_rejected():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(9, [(np.ones(SHAPE), events(20, 50))])
+    tried = []
+    births._try = lambda *args: tried.append(births._block) or Rejected("not a blob")
+    for _ in range(120):
+        births.search([Candidate(22, 30, 10)], model, buffer)
+    assert np.diff(tried).tolist() == [9, 13, 19, 28, 41]
+
+
+def test_where_a_component_turned_out_to_be_no_cell_nothing_is_born_for_a_long_time():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(9, [(gaussian(22, 30), events(20, 50))])
+    births.leave_alone(22.4, 30.4)
+    for _ in range(91):
+        assert births.search([Candidate(22, 30, 1000)], model, buffer) == []
+    assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
+
+
+def test_a_birth_lets_its_neighbourhood_be_looked_at_again():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(9, [(np.ones(SHAPE), events(20, 50))])
+    assert births.search([Candidate(22, 30, 90), Candidate(22, 10, 90)], model, buffer) == []
+    model, buffer = world(5, [(gaussian(22, 21), events(25, 60)), (gaussian(22, 10), events(35))])
+    assert len(births.search([Candidate(22, 21, 10)], model, buffer)) == 1
+    model, buffer = world(9, [(gaussian(22, 30), events(20, 50)), (gaussian(22, 10), events(35))])
+    assert len(births.search([Candidate(22, 30, 10), Candidate(22, 10, 10)], model, buffer)) == 1
+
+
+def moved(buffer, slots, field):
+    """Let some frames have seen this field only."""
+    buffer.rects[slots] = field
+    for slot in slots:
+        y0, y1, x0, x1 = field
+        outside = np.ones(SHAPE, bool)
+        outside[y0:y1, x0:x1] = False
+        buffer.frames[slot][outside] = 0
+
+
+def test_frames_that_do_not_show_a_site_say_nothing_of_it():
+    model, buffer = world(11, [(gaussian(22, 8), events(20, 50))])
+    moved(buffer, np.arange(0, N, 5), (0, SHAPE[0], 9, SHAPE[1]))
+    (birth,) = Births(CONFIG, Crew()).search([Candidate(22, 8, 10)], model, buffer)
+    found = np.zeros(SHAPE[0] * SHAPE[1])
+    found[birth.column[0]] = birth.column[1]
+    assert found @ gaussian(22, 8).ravel() / np.linalg.norm(gaussian(22, 8)) > 0.97
+
+
+def test_what_few_frames_show_is_no_part_of_a_cell():
+    strip = np.zeros(SHAPE)
+    strip[:, :4] = 1.0
+    model, buffer = world(12, [(gaussian(22, 9), events(20, 50)), (strip, events(21, 51, height=200))])
+    hidden = np.setdiff1d(np.arange(N), np.r_[20:25, 50:55])
+    moved(buffer, hidden, (0, SHAPE[0], 4, SHAPE[1]))
+    (birth,) = Births(CONFIG, Crew()).search([Candidate(22, 9, 10)], model, buffer)
+    assert (birth.column[0] % SHAPE[1]).min() >= 4
+
+
+def test_a_site_that_half_of_the_frames_do_not_show_waits():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(13, [(gaussian(22, 30), events(20, 50))])
+    rects = buffer.rects.copy()
+    moved(buffer, np.arange(0, N, 2), (0, 20, 0, SHAPE[1]))
+    moved(buffer, np.arange(1, N, 2), (24, SHAPE[0], 0, SHAPE[1]))
+    assert births.search([Candidate(22, 30, 10)], model, buffer) == []
+    model, buffer = world(13, [(gaussian(22, 30), events(20, 50))])
+    assert np.array_equal(buffer.rects, rects)
+    assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
+
+
 def test_a_site_that_was_too_short_is_looked_at_again_at_once():
-    births = Births(CONFIG)
+    births = Births(CONFIG, Crew())
     model, buffer = world(10, [], noise=0)
     assert births.search([Candidate(22, 30, 10)], model, buffer) == []
     assert examine(np.zeros((N, 29, 29), np.float32), 14, 14, 8) == Rejected("too short")

@@ -70,6 +70,27 @@ def test_what_never_was_in_view_has_the_median_of_the_repeated_edge():
     assert np.all(buffer.median(51) == 31)
 
 
+def test_the_view_is_what_most_frames_showed():
+    buffer = FrameBuffer(10, SHAPE, GRID)
+    buffer.n_seen = 10
+    buffer.rects[:] = (0, 8, 1, 9)
+    buffer.rects[3:5] = (2, 8, 1, 7)  # two of ten
+    assert buffer.view(0.8) == (0, 1, 8, 9)
+    buffer.rects[5] = (1, 6, 1, 9)
+    assert buffer.view(0.7) == (0, 1, 8, 9)
+    assert buffer.view(1.0) == (2, 1, 6, 7)
+
+
+def test_the_frames_that_showed_a_box_come_oldest_first():
+    buffer = FrameBuffer(4, SHAPE, GRID)
+    buffer.n_seen = 6  # the oldest is in slot 2
+    buffer.rects[:] = (1, 7, 2, 9)
+    buffer.rects[3] = (2, 7, 2, 9)
+    assert buffer.showing((1, 2, 7, 9)).tolist() == [2, 0, 1]
+    assert buffer.showing((2, 2, 7, 9)).tolist() == [2, 3, 0, 1]
+    assert buffer.showing((1, 1, 7, 9)).tolist() == []
+
+
 def test_the_flat_frames_are_the_frames():
     buffer = filled_buffer(7)
     assert np.shares_memory(buffer.flat, buffer.frames)

@@ -113,3 +113,11 @@ def test_restart_forgets_everything(detector):
         watch(d, 8, np.random.default_rng(11), blob(8, 9, 8))
     assert np.array_equal(detector.planes, fresh.planes)
     assert detector.candidates() == fresh.candidates() != []
+
+
+def test_the_strongest_are_kept_when_there_are_too_many(detector, monkeypatch):
+    monkeypatch.setattr("streamscope.core.detect._MAX_CANDIDATES", 1)
+    rng = np.random.default_rng(12)
+    settle(detector, rng)
+    (found,) = flash(detector, rng, blob(8, 9, 4), blob(22, 27, 8))
+    assert (found.y, found.x) == pytest.approx((44.5, 54.5), abs=2)

@@ -182,7 +182,12 @@ def epoch_of(rng, shape, step, n):
             grid[0] * grid[1], 5 * np.arange(n + 1), bins, rng.normal(size=5 * n).astype(np.float32)
         ),
         step=step,
-        solve=rng.normal(size=(n, n)).astype(np.float32),
+        solve=SparseRows(
+            n,
+            n * np.arange(n + 1),
+            np.tile(np.arange(n, dtype=np.int32), n),
+            rng.normal(size=n * n).astype(np.float32),
+        ),
         b0=rng.uniform(50, 90, shape).astype(np.float32),
         sn=rng.uniform(1, 2, n).astype(np.float32),
         kinetics=Kinetics(0.5),
@@ -202,7 +207,7 @@ def test_traces_are_those_of_a_centred_frame(seed, shape, step, n, bent):
     demix = Demix(shape, step)
     demix.center(aligned, epoch.b0, shift)
     want = demix.solve(epoch.footprints, epoch.V, epoch.solve) / epoch.sn
-    scale = np.abs(epoch.solve).sum(1).max() * 40
+    scale = np.abs(epoch.solve.values).reshape(n, n).sum(1).max() * 40
     assert np.allclose(found, want, atol=1e-4 * scale)
     if not bent:
         moved = np.empty(shape, np.float32)

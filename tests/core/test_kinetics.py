@@ -21,16 +21,20 @@ def bursts(rng, fps, kinetics, n_cells=8, seconds=120):
     return (3 * c + rng.standard_normal(c.shape)).astype(np.float32)
 
 
+TRUTHS = [
+    (20, Kinetics(0.6, 0.06)),
+    (20, Kinetics(1.2, 0.15)),
+    (30, Kinetics(0.3, 0.04)),
+    (10, Kinetics(1.2, 0.18)),
+]
+STARTS = [(*truth, 0.5) for truth in TRUTHS] + [(*truth, 2.0) for truth in TRUTHS[::3]]
+MORE = [(*truth, 1.0) for truth in TRUTHS] + [(*truth, 2.0) for truth in TRUTHS[1:3]]
+
+
 @pytest.mark.parametrize(
-    ("fps", "truth"),
-    [
-        (20, Kinetics(0.6, 0.06)),
-        (20, Kinetics(1.2, 0.15)),
-        (30, Kinetics(0.3, 0.04)),
-        (10, Kinetics(1.2, 0.18)),
-    ],
+    ("fps", "truth", "factor"),
+    STARTS + [pytest.param(*values, marks=pytest.mark.slow) for values in MORE],
 )
-@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
 def test_decay_and_rise_of_bursting_cells_are_found_from_a_wrong_indicator(fps, truth, factor):
     y = bursts(np.random.default_rng(1), fps, truth)
     found = fit_kinetics(y, np.ones(len(y), np.float32), fps, Kinetics(truth.decay_s * factor))

@@ -5,6 +5,7 @@ import pytest
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import SparseRows
+from streamscope.core.detect import Candidate
 from streamscope.core.epoch import CONFIRMED, PROVISIONAL, Epoch
 from streamscope.core.infer import Infer
 from streamscope.core.learn import Learner
@@ -166,7 +167,7 @@ def test_signed_traces_solve_the_folded_system():
         footprints=footprints,
         V=SparseRows(440, np.zeros(2, np.int64), np.zeros(0, np.int32), none),
         step=4,
-        solve=np.ones((1, 1), np.float32),
+        solve=SparseRows.identity(1),
         b0=np.full(SHAPE, 50, np.float32),
         sn=np.array([2.0], np.float32),
         kinetics=Kinetics(0.6),
@@ -262,3 +263,39 @@ def test_time_spent_frozen_does_not_count_as_silence(bleaching):
     assert learner.model.n
     assert twin.model.active_at.max() <= 210
     assert learner.model.active_at.min() >= twin.model.active_at.min() + 190
+
+
+def test_a_step_of_the_light_gives_no_component_and_is_in_the_background_at_once():
+    movie = Movie(700, seed=4)
+    movie.frames[410:] = np.clip(movie.frames[410:] * np.float32(1.5), 0, 255)
+    _, epochs, _ = run(movie)
+    before, after = (next(e for e in epochs if e.frame > frame) for frame in (380, 440))
+    assert np.median(after.b0 / before.b0) == pytest.approx(1.5, abs=0.05)
+    late = [e for epoch in epochs for e in epoch.events if e.kind in ("born", "retired") and e.frame > 410]
+    assert late == []
+    assert int((epochs[-1].status == CONFIRMED).sum()) == len(CELLS)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda shapes: shapes.roundness.__setitem__(1, 0.4), "r 0.40"),
+        (lambda shapes: shapes.bright.__setitem__(1, (24.0, 2.0)), "border"),
+    ],
+)
+def test_what_proves_to_be_no_cell_is_retired_and_its_site_left_alone(spoil, why):
+    infer, learner = Infer(CONFIG, SHAPE), Learner(CONFIG, SHAPE)
+    aligned = np.zeros(SHAPE, np.float32)
+    for index, image in enumerate(Movie(300, seed=6).frames):
+        learner.consume(aligned, infer(Frame(index, image, 0), aligned))
+    model = learner.model
+    ids, place = list(model.ids), tuple(model.centres[1])
+    assert model.status[1] == CONFIRMED
+    spoil(learner._shapes)
+    learner._retire(300)
+    assert model.ids == ids[:1] + ids[2:]
+    (event,) = learner._events
+    assert (event.kind, event.id) == ("retired", ids[1])
+    assert why in event.reason
+    assert learner._births._known_bad(Candidate(*place, 1e6))
+    model.check_invariants()

@@ -43,8 +43,8 @@ class Scene:
             self.shapes.add(self.model.columns[-1])
         self.model.rebuild()
 
-    def block(self, activity, seed):
-        """Learn from frames with this activity (N, K); return which footprints changed."""
+    def block(self, activity, seed, fields=((0, SHAPE[0], 0, SHAPE[1]),)):
+        """Learn from frames with this activity (N, K), one field after the other; return which footprints changed."""
         rng = np.random.default_rng(seed)
         n_components = activity.shape[1]
         buffer = FrameBuffer(N, SHAPE, self.model.geometry.grid)
@@ -53,7 +53,7 @@ class Scene:
         blocks = np.zeros(self.model.geometry.n_bins, np.float32)
         for t, c in enumerate(activity.astype(np.float32)):
             image = 80 + sum(v * a for v, a in zip(c, self.truth, strict=True)) + rng.normal(0, 3, SHAPE)
-            field = (0, SHAPE[0], 0, SHAPE[1])
+            field = fields[t % len(fields)]
             still = (blocks, blocks, blocks, nothing, nothing, nothing)
             buffer.push(image.astype(np.float32), field, t, *still, c)
         self.shapes.forget()
@@ -182,3 +182,39 @@ def test_a_mask_ends_at_the_edge_of_the_field(centre):
     assert len(set(shapes.masks[0].tolist())) == len(shapes.masks[0]) == len(shapes.sums[0]) > 50
     assert rows.max() < SHAPE[0]
     assert np.hypot(rows - centre[0], cols - centre[1]).max() < 12
+
+
+def test_a_ring_of_light_is_told_from_a_cell():
+    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    ring = np.exp(-((np.hypot(rows - 24, cols - 40) - 6) ** 2) / 2)
+    scene = Scene([cell(24, 18), ring / np.linalg.norm(ring)], [cell(24, 18), cell(24, 40)])
+    assert scene.shapes.roundness.tolist() == [1, 1]  # nothing is known yet
+    scene.block(random_activity(0, 2), 0)
+    assert scene.shapes.roundness[1] > 0.65  # one estimate is not enough
+    for seed in range(1, 6):
+        scene.block(random_activity(seed, 2), seed)
+    assert scene.shapes.roundness[0] > 0.9
+    assert scene.shapes.roundness[1] < 0.65
+
+
+def test_the_bright_part_of_a_strip_at_the_border_lies_at_the_border():
+    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    strip = (cols < 3) * np.exp(-((rows - 24) ** 2) / 18)
+    truth = strip + 0.2 * cell(24, 7, 2.5) / cell(24, 7, 2.5).max()
+    scene = Scene([truth / np.linalg.norm(truth)], [cell(24, 6)])
+    assert scene.shapes.bright[0] == pytest.approx((24, 6), abs=0.2)
+    for seed in range(3):
+        scene.block(random_activity(seed, 1), seed)
+    assert scene.shapes.bright[0, 1] < 2
+    assert scene.shapes.bright[0, 0] == pytest.approx(24, abs=0.5)
+
+
+def test_frames_that_show_a_part_of_a_cell_do_not_cut_its_footprint():
+    truth = cell(24, 9)
+    scene = Scene([truth], [truth])
+    whole, part = (0, SHAPE[0], 0, SHAPE[1]), (0, SHAPE[0], 9, SHAPE[1])
+    for seed in range(4):
+        activity = random_activity(seed, 1)
+        activity[5::6] = 400  # its largest events are seen in part only
+        scene.block(activity, seed, [whole] * 5 + [part])
+    assert cosine(scene.model.columns[0], truth) > 0.98

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -15,6 +14,9 @@ from streamscope.cli.main import app
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.storage.journal import JournalReader
 from streamscope.storage.session_folder import open_session
+from streamscope.wire.client import Subscriber
+
+pytestmark = pytest.mark.usefixtures("compiled_learner")
 
 run = CliRunner()
 
@@ -80,12 +82,11 @@ def test_ctrl_c_ends_a_session_well(tmp_path):
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, creationflags=new_group
     )
-    for line in process.stderr:
-        if line.startswith("session"):
-            break
-    time.sleep(2)  # a part of its ten seconds
+    stream = next(line for line in process.stderr if line.startswith("stream"))
+    with Subscriber(stream.split()[1], ("traces/",), timeout_s=60) as subscriber:
+        next(message for message in subscriber if message.frame > 20)  # of 200
     process.send_signal(getattr(signal, "CTRL_C_EVENT", signal.SIGINT))
-    said, errors = process.communicate(timeout=30)
+    said, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     (folder,) = tmp_path.glob("subject/*/*")
     session = open_session(folder)

@@ -51,7 +51,7 @@ def of(frames):
     return Recording(len(frames), frames.shape[1:], SMALL.fps, lambda start, stop: frames[start:stop])
 
 
-@pytest.mark.parametrize(("size_px", "fps", "side", "n_frames"), [(13, 10.0, 210, 300), (21, 30.0, 320, 540)])
+@pytest.mark.parametrize(("size_px", "fps", "side", "n_frames"), [(13, 10.0, 210, 300), (21, 30.0, 280, 420)])
 def test_cells_are_measured_within_15_percent(size_px, fps, side, n_frames):
     config = replace(SMALL, um_per_px=13 / size_px, fps=fps, height=side, width=side, n_frames=n_frames)
     assert estimate(simulated(config)).diameter_px == pytest.approx(size_px, rel=0.15)

@@ -109,7 +109,8 @@ def test_refit_holds_the_accepted_components(session: SessionFolder):
     data = exported(session, "refit")
     keep = [k for k, status in enumerate(refit.status) if status == "accepted"]
     motion = {"shifts", "field", "field_y", "field_x", "quality", "flags"}
-    assert set(data) == {"A", "C", "S", "C_raw", "ids", "avail", "status", "reasons"} | motion
+    cells = {"A", "ids", "avail", "status", "reasons", "seeded", "b0"}
+    assert set(data) == cells | {"C", "S", "C_raw"} | motion
     assert data["ids"].tolist() == refit.ids[keep].tolist()
     assert data["avail"].tolist() == [0] * len(keep)
     for name in ("C", "S", "C_raw"):

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from streamscope.session.lanes import Adopted, Held, Learning, LockstepLearning, Pipeline, drive
+from streamscope.session.lanes import AT_ONCE, Adopted, Held, Learning, LockstepLearning, Pipeline, drive
 from streamscope.session.queue import BoundedQueue
 from streamscope.testing.fake_engine import FakeInfer, FakeLearner
 from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, Frame, FrameResult, Tail
@@ -97,6 +97,26 @@ def test_an_adoption_leaves_before_the_first_frame_on_it():
             assert out.items[at + 1].epoch == item.epoch.number
 
 
+class Prompt(Learning):
+    """Has learned from a frame before the pipeline goes on."""
+
+    def hand_over(self, slot, result):
+        super().hand_over(slot, result)
+        with self._progress:
+            while self._consumed < result.index:
+                assert self._progress.wait(10)
+
+
+def test_paced_an_epoch_is_taken_over_when_a_result_is_out_and_a_frame_may_follow():
+    infer, learner, _, out = run(Prompt)
+    assert [at for _, _, at in infer.adopted] == list(range(learner.every, N, learner.every))
+    for at, item in enumerate(out.items):
+        if isinstance(item, Adopted):
+            before, after = out.items[at - 1], out.items[at + 1]
+            assert (before.index, after.index) == (item.frame - 1, item.frame)
+            assert (before.epoch, after.epoch) == (item.epoch.number - 1, item.epoch.number)
+
+
 def cells_by_frame(out):
     return {r.index: len(r.ids) for r in out.of(FrameResult)}
 
@@ -126,10 +146,10 @@ class Handed(FakeLearner):
     orders: dict[int, bool]
     learning = None
 
-    def consume(self, aligned, result):
+    def learn(self, aligned, result):
         if result.index in self.orders:
             self.learning.order(self.orders[result.index])
-        return super().consume(aligned, result)
+        return super().learn(aligned, result)
 
 
 def test_an_order_takes_effect_a_lag_after_the_frame_in_which_it_came():
@@ -144,9 +164,14 @@ def test_an_order_takes_effect_a_lag_after_the_frame_in_which_it_came():
     thread.start()
     Pipeline(FakeInfer(None, SHAPE), queue, learning, [out], None, lambda: 0).run()
     thread.join(10)
-    assert out.of(Held) == [Held(True, 35, asked=True), Held(False, 75, asked=True)]
+    frozen, thawed = out.of(Held)
+    assert (frozen.frozen, thawed.frozen) == (True, False)
+    assert frozen.asked
+    assert thawed.asked
+    assert frozen.frame in range(35, 35 + AT_ONCE)  # the learner may have taken some frames at once
+    assert thawed.frame in range(75, 75 + AT_ONCE)
     cells = cells_by_frame(out)
-    assert [cells[t] for t in (34, 35, 83, 84)] == [1, 1, 1, 2]
+    assert [cells[t] for t in (34, 43, 83, 84)] == [1, 1, 1, 2]
 
 
 def test_paced_an_order_is_announced_after_every_epoch_that_was_learned_before_it():
@@ -178,10 +203,10 @@ def test_a_learner_that_is_behind_costs_it_frames_and_never_the_pipeline():
             super().__init__(config, shape)
             self.gaps = []
 
-        def consume(self, aligned, result):
+        def learn(self, aligned, result):
             held.wait(10)
             self.gaps.append(result.gap)
-            return super().consume(aligned, result)
+            return super().learn(aligned, result)
 
     learner = Slow(None, SHAPE)
     learning, out, queue = Learning(learner, SHAPE), Collector(), BoundedQueue(400)
@@ -220,7 +245,7 @@ def test_a_result_is_stamped_and_flagged_when_it_is_late():
 
 def test_a_learner_that_fails_frees_the_pipeline():
     class Broken(FakeLearner):
-        def consume(self, aligned, result):
+        def learn(self, aligned, result):
             raise ZeroDivisionError("on purpose")
 
     learning = LockstepLearning(Broken(None, SHAPE), SHAPE)
@@ -267,6 +292,12 @@ def test_the_driver_closes_the_queue_at_the_end_and_when_the_source_fails():
         drive(FakeSource(OSError("unplugged")), queue, lambda: False)
     assert len(queue.take_all()) == 10
     assert queue.ended
+
+
+def test_the_driver_says_once_that_the_source_has_begun():
+    queue, begun = BoundedQueue(20), []
+    drive(FakeSource(), queue, lambda: False, lambda: begun.append(len(queue)))
+    assert begun == [0]
 
 
 def test_the_driver_ends_when_it_is_stopped_or_nobody_takes_its_frames():

@@ -1,5 +1,6 @@
 """The learner in its own process learns what it would learn in ours, and its failures are told."""
 
+from dataclasses import replace
 from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
@@ -11,6 +12,8 @@ from streamscope.core.learn import Learner
 from streamscope.errors import StageError
 from streamscope.session.learner_process import LearnerProcess
 from streamscope.types import Frame
+
+pytestmark = pytest.mark.usefixtures("compiled_learner")
 
 SHAPE = (56, 64)
 CONFIG = EngineConfig(
@@ -53,9 +56,22 @@ def a_frame():
     return aligned, Infer(CONFIG, SHAPE)(next(frames()), aligned)
 
 
+class There:
+    """A learner in the other process, with two threads, one frame at a time."""
+
+    def __init__(self, process):
+        self.learner = process.learner(CONFIG, SHAPE, threads=2)
+        self.room = self.learner.room(2, SHAPE)
+
+    def consume(self, aligned, result):
+        self.room[result.index % 2] = aligned
+        (epoch,) = self.learner.consume([(result.index % 2, result)])
+        return epoch
+
+
 def test_it_learns_the_same_as_a_learner_in_this_process(shared):
-    here, there = Learner(CONFIG, SHAPE), shared.learner(CONFIG, SHAPE)
-    assert there.lag_frames == here.lag_frames
+    here, there = Learner(CONFIG, SHAPE), There(shared)
+    assert there.learner.lag_frames == here.lag_frames
     infer, aligned = Infer(CONFIG, SHAPE), np.zeros(SHAPE, np.float32)
     epochs = 0
     for frame in frames():
@@ -75,11 +91,11 @@ def test_it_learns_the_same_as_a_learner_in_this_process(shared):
 
 
 def test_it_freezes_and_thaws_as_a_learner_in_this_process_does(shared):
-    here, there = Learner(CONFIG, SHAPE), shared.learner(CONFIG, SHAPE)
+    here, there = Learner(CONFIG, SHAPE), There(shared)
     infer, aligned = Infer(CONFIG, SHAPE), np.zeros(SHAPE, np.float32)
     cells = []
     for frame in frames():
-        for learner in (here, there):
+        for learner in (here, there.learner):
             if frame.index in (10, 40):
                 (learner.freeze if frame.index == 10 else learner.thaw)()
         result = infer(frame, aligned)
@@ -94,17 +110,28 @@ def test_it_freezes_and_thaws_as_a_learner_in_this_process_does(shared):
     assert len(cells) == 3
 
 
+def test_frames_that_are_handed_over_at_once_are_learned_from_one_after_the_other(shared):
+    here, there = Learner(CONFIG, SHAPE), shared.learner(CONFIG, SHAPE)
+    infer, room = Infer(CONFIG, SHAPE), there.room(30, SHAPE)
+    results = [infer(frame, room[frame.index]) for frame in list(frames())[:30]]
+    ours = [here.consume(room[k].copy(), result) for k, result in enumerate(results)]
+    theirs = there.consume(list(enumerate(results)))
+    assert [t for t, epoch in enumerate(theirs) if epoch is not None] == [19]
+    assert theirs[19].b0.tobytes() == ours[19].b0.tobytes()
+    assert theirs[19].events == ours[19].events
+
+
 def test_a_failure_over_there_is_told_here_with_its_traceback(shared):
-    learner = shared.learner(CONFIG, SHAPE)
+    learner = There(shared)
     aligned, result = a_frame()
     with pytest.raises(StageError, match="AttributeError: 'NoneType'") as failed:
-        learner.consume(aligned, None)
+        learner.consume(aligned, replace(result, shift=None))
     assert "in consume" in "".join(failed.value.__notes__)
     assert learner.consume(aligned, result) is None  # and it goes on
 
 
 def test_a_process_that_was_killed_is_told_in_one_sentence(process):
-    learner = process.learner(CONFIG, SHAPE)
+    learner = There(process)
     aligned, result = a_frame()
     process._process.kill()
     with pytest.raises(
@@ -118,7 +145,10 @@ def test_a_process_that_was_killed_is_told_in_one_sentence(process):
 
 def test_closing_gives_the_shared_memory_back_and_ends_the_process(process):
     learner = process.learner(CONFIG, SHAPE)
+    room = learner.room(2, SHAPE)
+    room[0, 0, 0] = 1
     name, child = learner._memory.name, process._process
+    del room  # nobody looks at it any more
     process.close()
     process.close()
     assert child.returncode == 0

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,10 +21,11 @@ from streamscope.session.runner import JOIN_S, Session, run_session
 from streamscope.storage.journal import JournalReader
 from streamscope.storage.session_folder import open_session
 from streamscope.testing.fake_engine import FakeInfer, FakeLearner, fake_engine
-from streamscope.types import Health
+from streamscope.types import Health, SeedReport
 from streamscope.wire.client import Subscriber
 
 N, SHAPE = 200, (96, 96)
+SEEDED = SeedReport(True, "m1/day1", 0.97, 0.5, 91, 5.0, -3.0, 1.5, (1, 7), (9,))
 
 # Receives until the session says goodbye, and keeps everything of the traces.
 LISTENER = """
@@ -222,6 +224,34 @@ def test_a_client_freezes_and_thaws_and_is_told_the_frame(plan):
     assert kept == heard
 
 
+class SeededLearner(FakeLearner):
+    """Tells with its first epoch what became of a seed."""
+
+    def learn(self, aligned, result):
+        epoch = super().learn(aligned, result)
+        return replace(epoch, seeding=SEEDED) if epoch is not None and epoch.number == 1 else epoch
+
+
+def test_what_became_of_a_seed_is_told_once_on_the_wire_in_the_journal_and_to_people(plan, monkeypatch):
+    monkeypatch.setattr("streamscope.session.runner.JOIN_S", 0.5)
+    watch, told = Watch(), []
+
+    def listen():
+        with Subscriber(watch.endpoints.data, ("events/",), timeout_s=20) as subscriber:
+            told.extend(message for message in subscriber if message.name == "seed")
+
+    watch.bound, bound = lambda endpoints: (bound(endpoints), thread.start()), watch.bound
+    thread = threading.Thread(target=listen)
+    run_session(plan(12.0), watch, fake_engine(learner=SeededLearner))
+    thread.join(20)
+    with JournalReader(open_session(watch.folder).journal, SHAPE) as journal:
+        (event,) = [event for event in journal.events() if event.kind == "seed"]
+    (message,) = told
+    assert message.fields == event.fields == SEEDED.fields()
+    assert message.frame == event.frame
+    assert SEEDED.text() in {health.message for health in watch.seen}
+
+
 def test_freezing_before_the_first_frame_is_refused(plan):
     refused = []
 
@@ -368,10 +398,10 @@ class FailingInfer(FakeInfer):
 
 
 class FailingLearner(FakeLearner):
-    def consume(self, aligned, result):
+    def learn(self, aligned, result):
         if result.index == 60:
             raise ZeroDivisionError("on purpose")
-        return super().consume(aligned, result)
+        return super().learn(aligned, result)
 
 
 @pytest.mark.parametrize("speed", [None, 20.0])

@@ -43,7 +43,7 @@ def test_a_session_read_back_knows_its_settings_shape_and_recording(
     assert again.engine.um_per_px == 1.65
     assert again.shape == SHAPE
     assert again.ours["config"]["subject"] == "mouse 1"
-    assert again.source_spec() == recording.source
+    assert again.find_source().spec == recording.source
     (file,) = again.ours["source"]["files"]
     assert file["path"] == "../../../../data/movie.h5"
     assert file["size"] == 10240
@@ -63,13 +63,13 @@ def test_a_session_moved_together_with_its_recording_still_finds_it(session: Ses
     shutil.move(tmp_path / "out", moved / "out")
     shutil.move(tmp_path / "data", moved / "data")
     again = open_session(moved / "out" / "mouse_1" / "2026_05_01" / "14_30_05")
-    assert again.source_spec() == f"{moved / 'data' / 'movie.h5'}:/movie"
+    assert again.find_source().spec == f"{moved / 'data' / 'movie.h5'}:/movie"
 
 
 def test_a_recording_that_is_gone_is_named(session: SessionFolder, recording: MovieInfo):
     recording.files[0].unlink()
     with pytest.raises(StorageError, match=r"not at .*movie\.h5; put it back"):
-        session.source_spec()
+        session.find_source()
 
 
 def test_a_recording_that_was_changed_is_refused(session: SessionFolder, recording: MovieInfo):
@@ -77,13 +77,13 @@ def test_a_recording_that_was_changed_is_refused(session: SessionFolder, recordi
     content[-1] ^= 1
     recording.files[0].write_bytes(content)
     with pytest.raises(StorageError, match="is not the file that this session was made from"):
-        session.source_spec()
+        session.find_source()
 
 
 def test_a_synthetic_recording_needs_no_file(tmp_path: Path):
     info = MovieInfo("synthetic:demo", (), SHAPE, 60, 20.0)
     made = create_session(tmp_path, SessionConfig(), ENGINE, info, STARTED)
-    assert open_session(made.folder).source_spec() == "synthetic:demo"
+    assert open_session(made.folder).find_source().spec == "synthetic:demo"
 
 
 def test_a_root_that_is_a_file_is_one_clear_sentence(tmp_path: Path, recording: MovieInfo):

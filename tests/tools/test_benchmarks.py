@@ -54,8 +54,11 @@ def run_tool(name, json_file, *options):
 
 @pytest.mark.slow
 def test_latency_is_measured_through_a_whole_session(tmp_path):
-    report = run_tool("bench_latency.py", tmp_path / "out.json", "--seconds", "12", "--control-seconds", "2")
+    report = run_tool(
+        "bench_latency.py", tmp_path / "out.json", "--seconds", "12", "--control-seconds", "2", "--record"
+    )
     session = report["session"]
+    assert (session["recorded"], session["not_recorded"]) == (360, 0)
     assert (session["received"], session["missing"], session["in_order_and_once"]) == (360, 0, True)
     for name, figures in session["settled"].items():
         assert 0 < figures["p50"] <= figures["p99_9"] <= figures["max"], name
@@ -70,3 +73,21 @@ def test_every_stage_is_measured(tmp_path):
     assert {"preprocess", "motion", "deconvolve", "frame", "learner"} <= set(stages)
     assert stages["frame"]["n"] == 180
     assert stages["motion"]["p50"] < stages["frame"]["p50"]
+
+
+@pytest.mark.slow
+def test_the_growth_of_cost_is_measured_and_drawn(tmp_path):
+    options = ("--cells", "40", "80", "--sizes", "96", "--seconds", "8", "--png", str(tmp_path / "out.png"))
+    command = [
+        sys.executable,
+        str(TOOLS / "bench_scaling.py"),
+        "--json",
+        str(tmp_path / "out.json"),
+        *options,
+    ]
+    subprocess.run(command, check=True, timeout=400)
+    report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert [row["cells"] for row in report["cells"]] == [40, 80]
+    assert [row["size"] for row in report["pixels"]] == [96]
+    assert all(row["learner_ms"] > 0 < row["frame_path_ms"] for row in report["cells"] + report["pixels"])
+    assert (tmp_path / "out.png").stat().st_size > 10000

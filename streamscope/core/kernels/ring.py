@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.core.kernels._jit import kernel
-from streamscope.types import DoubleArray, FloatArray, IntArray, LongArray
+from streamscope.types import BoolArray, DoubleArray, FloatArray, IntArray, LongArray
 
 
 @kernel
@@ -145,6 +145,18 @@ def rows_dot(indptr: LongArray, bins: IntArray, values: FloatArray, x: FloatArra
 
 
 @kernel
+def rows_times(indptr: LongArray, bins: IntArray, values: FloatArray, x: FloatArray, out: FloatArray) -> None:
+    """Fill `out` (K, n) with the product of sparse rows and `x` (P', n)."""
+    out[:] = 0.0
+    for k in range(indptr.shape[0] - 1):
+        row = out[k]
+        for e in range(indptr[k], indptr[k + 1]):
+            value, other = values[e], x[bins[e]]
+            for t in range(row.shape[0]):
+                row[t] += value * other[t]
+
+
+@kernel
 def rows_dot_many(
     indptr: LongArray,
     bins: IntArray,
@@ -161,30 +173,6 @@ def rows_dot_many(
             for e in range(indptr[k], indptr[k + 1]):
                 total += values[e] * image[bins[e]]
             out[t, k] = total
-
-
-@kernel
-def rows_product(
-    indptr: LongArray,
-    bins: IntArray,
-    values: FloatArray,
-    indptr2: LongArray,
-    bins2: IntArray,
-    values2: FloatArray,
-    scratch: DoubleArray,
-    out: DoubleArray,
-) -> None:
-    """Fill `out` (K, K2) with rows times rows2 transposed; `scratch` (P',) is zero before and after."""
-    for k in range(indptr.shape[0] - 1):
-        for e in range(indptr[k], indptr[k + 1]):
-            scratch[bins[e]] += values[e]
-        for j in range(indptr2.shape[0] - 1):
-            total = 0.0
-            for e in range(indptr2[j], indptr2[j + 1]):
-                total += scratch[bins2[e]] * values2[e]
-            out[k, j] = total
-        for e in range(indptr[k], indptr[k + 1]):
-            scratch[bins[e]] = 0.0
 
 
 @kernel
@@ -303,37 +291,35 @@ def ring_rows(
 
 
 @kernel
-def ring_gram(series: FloatArray, n: int, target: FloatArray, gram: DoubleArray, cross: DoubleArray) -> None:
-    """Fill gram (n, n), cross (n,) with products of the first n rows of `series` (., T) and `target` (T,)."""
-    length = series.shape[1]
-    for i in range(0, n, 2):
-        i1 = min(i + 1, n - 1)
-        t0 = np.float32(0.0)
-        t1 = np.float32(0.0)
-        for t in range(length):
-            t0 += series[i, t] * target[t]
-            t1 += series[i1, t] * target[t]
-        cross[i] = t0
-        cross[i1] = t1
-        for j in range(i, n, 2):
-            j1 = min(j + 1, n - 1)
-            a = np.float32(0.0)
-            b = np.float32(0.0)
-            c = np.float32(0.0)
-            d = np.float32(0.0)
-            for t in range(length):
-                a += series[i, t] * series[j, t]
-                b += series[i, t] * series[j1, t]
-                c += series[i1, t] * series[j, t]
-                d += series[i1, t] * series[j1, t]
-            gram[i, j] = a
-            gram[j, i] = a
-            gram[i, j1] = b
-            gram[j1, i] = b
-            gram[i1, j] = c
-            gram[j, i1] = c
-            gram[i1, j1] = d
-            gram[j1, i1] = d
+def offset_products(x: FloatArray, apart: LongArray, first: int, last: int, out: FloatArray) -> None:
+    """Fill `out` (D, last - first) with sums over frames of x_p times x_(p + apart), for blocks p of first..last.
+
+    `x` is (n_frames, P'). Four frames at a time on stretches that stay in the cache. Where p + apart lies beyond
+    the last block, the sum stays 0.
+    """
+    n_frames, n_bins = x.shape
+    stretch = 512
+    for d in range(out.shape[0]):
+        for p in range(out.shape[1]):
+            out[d, p] = 0.0
+    for begin in range(first, last, stretch):
+        for t in range(0, n_frames, 4):
+            left = n_frames - t
+            x0, x1 = x[t], x[t + min(1, left - 1)]
+            x2, x3 = x[t + min(2, left - 1)], x[t + min(3, left - 1)]
+            w1, w2, w3 = np.float32(left > 1), np.float32(left > 2), np.float32(left > 3)
+            for d in range(apart.shape[0]):
+                end = min(begin + stretch, last, n_bins - apart[d])
+                if end <= begin:
+                    continue
+                a, b = begin + apart[d], end + apart[d]
+                total = out[d, begin - first : end - first]
+                here0, here1, here2, here3 = x0[begin:end], x1[begin:end], x2[begin:end], x3[begin:end]
+                there0, there1, there2, there3 = x0[a:b], x1[a:b], x2[a:b], x3[a:b]
+                for p in range(total.shape[0]):
+                    total[p] += (here0[p] * there0[p] + w1 * (here1[p] * there1[p])) + (
+                        w2 * (here2[p] * there2[p]) + w3 * (here3[p] * there3[p])
+                    )
 
 
 @kernel
@@ -362,7 +348,10 @@ def solve_positive(gram: DoubleArray, rhs: DoubleArray, n: int) -> None:
 
 @kernel
 def fit_ring_rows(
-    x: FloatArray,
+    products: FloatArray,
+    first: int,
+    pair: IntArray,
+    forward: BoolArray,
     neighbours: IntArray,
     ridge: float,
     prior: FloatArray,
@@ -372,12 +361,12 @@ def fit_ring_rows(
 ) -> None:
     """Fill rows start..stop of W (P', n) by ridge regression of each block on its ring.
 
-    `x` is (P', n_frames), time last; `ridge` is relative to the trace of each ring's Gram matrix and pulls
-    towards `prior` (P', n). A black ring keeps the prior.
+    `products` (D, .) are the `offset_products` of blocks `first` and on. `pair` (n + 1, n + 1) says which of the
+    D lies between two members of a ring, the last of them its centre, and `forward` whether it counts from the
+    first of the two. `ridge` is relative to the trace of each ring's Gram matrix and pulls towards `prior` (P', n).
+    A black ring keeps the prior.
     """
     n_ring = neighbours.shape[1]
-    length = x.shape[1]
-    series = np.empty((n_ring, length), np.float32)
     gram = np.empty((n_ring, n_ring), np.float64)
     rhs = np.empty(n_ring, np.float64)
     used = np.empty(n_ring, np.int64)
@@ -385,16 +374,20 @@ def fit_ring_rows(
         n: int = np.int64(0)  # type: ignore[assignment]  # typed: a literal compiles its users twice
         for j in range(n_ring):
             W[p, j] = 0.0
-            q = neighbours[p, j]
-            if q >= 0:
+            if neighbours[p, j] >= 0:
                 used[n] = j
-                for t in range(length):
-                    series[n, t] = x[q, t]
                 n += 1
-        ring_gram(series, n, x[p], gram, rhs)
         trace = 0.0
         for i in range(n):
+            a = used[i]
+            qa = neighbours[p, a] - first
+            for j in range(i + 1):
+                b = used[j]
+                base = qa if forward[a, b] else neighbours[p, b] - first
+                gram[i, j] = products[pair[a, b], base]
+                gram[j, i] = gram[i, j]
             trace += gram[i, i]
+            rhs[i] = products[pair[a, n_ring], qa if forward[a, n_ring] else p - first]
         for i in range(n):  # solve for the difference from the prior
             total = rhs[i]
             for j in range(n):

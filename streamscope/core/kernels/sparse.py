@@ -193,3 +193,79 @@ def static_background(mean, indptr, pixels, weights, level, out):
             out[pixels[i]] -= weights[i] * level[k]
     for p in range(mean.shape[0]):  # exactly what is stored: multiples of 1/64
         out[p] = np.floor(out[p] * np.float32(64.0) + np.float32(0.5)) * np.float32(0.015625)
+
+
+@kernel
+def centres(indptr, pixels, weights, width, out):
+    """Fill `out` (K, 2) with the centres of mass (y, x) of the columns of A."""
+    for k in range(indptr.shape[0] - 1):
+        total, y, x = 1e-12, 0.0, 0.0
+        for i in range(indptr[k], indptr[k + 1]):
+            total += weights[i]
+            y += weights[i] * (pixels[i] // width)
+            x += weights[i] * (pixels[i] % width)
+        out[k, 0], out[k, 1] = y / total, x / total
+
+
+@kernel
+def boxes(indptr, at, width, out):
+    """Fill `out` (K, 4) with first and last row and column of sparse rows on a grid that is `width` wide."""
+    for k in range(indptr.shape[0] - 1):
+        top = left = 1 << 30
+        bottom = right = -1
+        for i in range(indptr[k], indptr[k + 1]):
+            y, x = at[i] // width, at[i] % width
+            top, bottom = min(top, y), max(bottom, y)
+            left, right = min(left, x), max(right, x)
+        out[k, 0], out[k, 1], out[k, 2], out[k, 3] = top, bottom, left, right
+
+
+@kernel
+def find_near(boxes1, boxes2, indptr, near):
+    """Fill the sparse rows `near` with those of `boxes2` that meet each of `boxes1`; return how many.
+
+    With `near` too short, they are only counted in `indptr` (K + 1,).
+    """
+    n = 0
+    for k in range(boxes1.shape[0]):
+        top, bottom, left, right = boxes1[k]
+        for j in range(boxes2.shape[0]):
+            if (
+                boxes2[j, 0] <= bottom
+                and boxes2[j, 1] >= top
+                and boxes2[j, 2] <= right
+                and boxes2[j, 3] >= left
+            ):
+                if n < near.shape[0]:
+                    near[n] = j
+                n += 1
+        indptr[k + 1] = n
+    return n
+
+
+@kernel
+def near_products(indptr, at, values, indptr2, at2, values2, near_indptr, near, scratch, out):
+    """Fill `out` (nnz,) with products of sparse rows and those `near`; `scratch` is zero before and after."""
+    for k in range(indptr.shape[0] - 1):
+        for e in range(indptr[k], indptr[k + 1]):
+            scratch[at[e]] += values[e]
+        for n in range(near_indptr[k], near_indptr[k + 1]):
+            j, total = near[n], 0.0
+            for e in range(indptr2[j], indptr2[j + 1]):
+                total += scratch[at2[e]] * values2[e]
+            out[n] = total
+        for e in range(indptr[k], indptr[k + 1]):
+            scratch[at[e]] = 0.0
+
+
+@kernel
+def add_submatrix(indptr, at, values, factor, which, place, out):
+    """Add `factor` times rows and columns `which` (n,) of a sparse matrix to `out` (n, n).
+
+    `place` (K,) says where a column lies within `which`, -1 for nowhere.
+    """
+    for i in range(which.shape[0]):
+        for e in range(indptr[which[i]], indptr[which[i] + 1]):
+            j = place[at[e]]
+            if j >= 0:
+                out[i, j] += factor * values[e]

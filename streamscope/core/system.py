@@ -1,0 +1,90 @@
+"""The system M c = u of the signed traces: its matrix, and its inverse near each component.
+
+M = A'A - V D A says what of a component's light each projection holds; only neighbours share any. Its inverse falls
+off with distance as well, so that it is found tile by tile, from the components in and around each tile: the work
+grows with the number of components, not with its cube.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamscope.core.background import SparseRows
+from streamscope.core.kernels import sparse
+from streamscope.types import DoubleArray, Footprints
+
+FULL_AT_MOST = 200  # components; fewer are solved as one
+_TILE_DIAMETERS = 12.0
+_AROUND_DIAMETERS = 6.0  # what lies farther changes a trace by less than 0.01 noise units
+
+
+def overlaps(footprints: Footprints) -> SparseRows:
+    """Return A'A of neighbours, K sparse rows of K."""
+    height, width = footprints.shape
+    A = SparseRows(height * width, footprints.indptr, footprints.pixels, footprints.weights)
+    return products(A, A, width)
+
+
+def products(rows: SparseRows, others: SparseRows, width: int) -> SparseRows:
+    """Return the products of K rows and K2 others on a grid that is `width` wide, as K sparse rows of K2.
+
+    Those whose extents do not meet are left out.
+    """
+    boxes = np.empty((len(rows.indptr) - 1, 4), np.int64), np.empty((len(others.indptr) - 1, 4), np.int64)
+    for some, box in zip((rows, others), boxes, strict=True):
+        sparse.boxes(some.indptr, some.bins, width, box)
+    indptr, near = np.zeros(len(rows.indptr), np.int64), np.empty(0, np.int32)
+    near = np.empty(sparse.find_near(*boxes, indptr, near), np.int32)
+    sparse.find_near(*boxes, indptr, near)
+    values = np.empty(len(near), np.float32)
+    sparse.near_products(
+        rows.indptr,
+        rows.bins,
+        rows.values,
+        others.indptr,
+        others.bins,
+        others.values,
+        indptr,
+        near,
+        np.zeros(rows.n_bins, np.float32),
+        values,
+    )
+    return SparseRows(len(others.indptr) - 1, indptr, near, values)
+
+
+def inverse_of(AtA: SparseRows, VDA: SparseRows, centres: DoubleArray, diameter: float) -> SparseRows:
+    """Return the inverse of A'A - V D A, K sparse rows of K.
+
+    Parameters
+    ----------
+    AtA, VDA : SparseRows
+        Both terms, as `products` gives them.
+    centres : ndarray, shape (K, 2), float64
+        y, x of the components, px.
+    diameter : float
+        Of a cell, px.
+    """
+    n = len(centres)
+    side, around = (
+        (_TILE_DIAMETERS * diameter, _AROUND_DIAMETERS * diameter) if n > FULL_AT_MOST else (np.inf, 0.0)
+    )
+    tiles = np.floor(centres / side)
+    place = np.full(n, -1, np.int32)
+    rows: list[tuple[int, np.ndarray, np.ndarray]] = []
+    for tile in np.unique(tiles, axis=0):
+        apart = np.abs(centres - (tile + 0.5) * side).max(1) if np.isfinite(side) else np.zeros(n)
+        which = np.flatnonzero(apart <= side / 2 + around)
+        place[which] = np.arange(len(which))
+        M = np.zeros((len(which), len(which)))
+        sparse.add_submatrix(AtA.indptr, AtA.bins, AtA.values, 1.0, which, place, M)
+        sparse.add_submatrix(VDA.indptr, VDA.bins, VDA.values, -1.0, which, place, M)
+        place[which] = -1
+        inverse = np.linalg.inv(M).astype(np.float32)
+        own = np.flatnonzero((tiles[which] == tile).all(1))
+        rows += [(int(which[i]), which, inverse[i]) for i in own]
+    rows.sort(key=lambda row: row[0])
+    indptr = np.zeros(n + 1, np.int64)
+    np.cumsum([len(which) for _, which, _ in rows], out=indptr[1:])
+    at = np.concatenate([which for _, which, _ in rows]).astype(np.int32) if n else np.zeros(0, np.int32)
+    values = np.concatenate([line for *_, line in rows]) if n else np.zeros(0, np.float32)
+    return SparseRows(n, indptr, at, values)

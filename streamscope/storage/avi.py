@@ -1,0 +1,123 @@
+"""An AVI file of uncompressed 8-bit gray frames, written so that a crash leaves a file that can be read.
+
+Why not with a library: writing takes half the time, every byte can be brought to the disk when it should, and an
+error of the disk is known at the frame that it hits (docs/decisions/2026-11-25-recording.md).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from io import FileIO
+from pathlib import Path
+
+from streamscope.types import ByteArray
+
+FOURCC = b"GREY"  # what Miniscope-DAQ-QT calls it in metaData.json, and FFmpeg and OpenCV read
+MOST_BYTES = 1_900_000_000  # of one file: old readers go no further than 2 GiB
+_CHUNK = struct.Struct("<4sI")
+_INDEX = struct.Struct("<4sIII")
+_HAS_INDEX, _KEY_FRAME = 0x10, 0x10
+_HEADER = struct.Struct(
+    "<4sI4s"  # RIFF size AVI
+    "4sI4s 4sI14I"  # LIST size hdrl, avih
+    "4sI4s 4sI4s4sIHH8I4H"  # LIST size strl, strh
+    "4sIIIIHH4s5I"  # strf
+    "4sI4s"  # LIST size movi
+)
+
+
+def frame_bytes(shape: tuple[int, int]) -> int:
+    """Return what one frame of (H, W) px takes in the file, index included."""
+    size = shape[0] * shape[1]
+    return _CHUNK.size + size + size % 2 + _INDEX.size
+
+
+class GrayAvi:
+    """One file, written frame by frame. Until it is closed its sizes are 0, which readers take as "to the end".
+
+    Parameters
+    ----------
+    path : Path
+        The file to make; it must not exist.
+    shape : tuple of int
+        (H, W) of the frames, px.
+    fps : float
+        Frame rate for players. The exact times belong into a file beside it.
+
+    Raises
+    ------
+    OSError
+        From every method, if the disk does not take it. What was written before stays readable.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int], fps: float) -> None:
+        self.path = path
+        self.n_frames = 0
+        self._shape = shape
+        self._rate = (round(1000 * fps), 1000)
+        self._size = shape[0] * shape[1]
+        self._file = FileIO(path, "x")
+        self._write(self._header(finished=False))
+
+    def write(self, image: ByteArray) -> None:
+        """Append one frame, (H, W) uint8 in C order."""
+        start = self._end_of(self.n_frames)
+        try:
+            self._write(_CHUNK.pack(b"00dc", self._size))
+            self._write(image.data)
+            self._write(b"\0" * (self._size % 2))
+        except OSError:
+            self._file.truncate(start)  # no part of a frame stays
+            self._file.seek(start)
+            raise
+        self.n_frames += 1
+
+    def commit(self) -> None:
+        """Make everything written so far survive a power cut, counted in the header."""
+        self._rewrite_header(finished=False)
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Write the index and the sizes, bring all to the disk, and close."""
+        try:
+            self._file.seek(self._end_of(self.n_frames))
+            self._write(self._index())
+            self._rewrite_header(finished=True)
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+
+    def _end_of(self, n_frames: int) -> int:
+        return _HEADER.size + n_frames * (frame_bytes(self._shape) - _INDEX.size)
+
+    def _index(self) -> bytes:
+        step = frame_bytes(self._shape) - _INDEX.size
+        rows = (_INDEX.pack(b"00dc", _KEY_FRAME, 4 + n * step, self._size) for n in range(self.n_frames))
+        return _CHUNK.pack(b"idx1", _INDEX.size * self.n_frames) + b"".join(rows)
+
+    def _rewrite_header(self, *, finished: bool) -> None:
+        end = self._file.tell()
+        self._file.seek(0)
+        self._write(self._header(finished=finished))
+        self._file.seek(end)
+
+    def _header(self, *, finished: bool) -> bytes:
+        (height, width), (rate, scale), n = self._shape, self._rate, self.n_frames
+        movi = 4 + self._end_of(n) - _HEADER.size if finished else 0
+        riff = self._end_of(n) + _CHUNK.size + _INDEX.size * n - 8 if finished else 0
+        flags = _HAS_INDEX if finished else 0
+        return _HEADER.pack(
+            *(b"RIFF", riff, b"AVI "),
+            *(b"LIST", 192, b"hdrl", b"avih", 56, round(1e6 * scale / rate), self._size * rate // scale, 0),
+            *(flags, n, 0, 1, self._size + 8, width, height, 0, 0, 0, 0),
+            *(b"LIST", 116, b"strl", b"strh", 56, b"vids", FOURCC, 0, 0, 0, 0),
+            *(scale, rate, 0, n, self._size + 8, 0xFFFFFFFF, 0, 0, 0, width, height),
+            *(b"strf", 40, 40, width, height, 1, 8, FOURCC, self._size, 0, 0, 0, 0),
+            *(b"LIST", movi, b"movi"),
+        )
+
+    def _write(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[self._file.write(rest) :]  # a full disk takes a part first, and fails at the next
