@@ -33,6 +33,11 @@ class SparseRows:
     values: FloatArray  # (nnz,)
 
     @staticmethod
+    def empty(n: int, n_bins: int) -> SparseRows:
+        """Return `n` rows that hold nothing."""
+        return SparseRows(n_bins, np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+    @staticmethod
     def identity(n: int) -> SparseRows:
         """Return the identity of `n` rows."""
         at = np.arange(n + 1)

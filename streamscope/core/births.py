@@ -30,10 +30,8 @@ _SAME_OVERLAP = 0.75
 _SIMILAR_OVERLAP, _SIMILAR_R = 0.35, 0.5
 _SATELLITE_DIAMETERS, _SATELLITE_ENERGY, _SATELLITE_PART = 1.6, 0.7, 0.5
 _SATELLITE_SN = 4.0
-_FIRST_WAIT, _LONGER = (
-    8,
-    1.5,
-)  # blocks after a first rejection, and by how much it grows with each further one
+_FIRST_WAIT = 8  # blocks after a first rejection
+_LONGER = 1.5  # times that, with each further one
 _MOST_TRIES = 24  # that the wait grows with
 _WEIGHT_OF_FAILURE = 7  # rejections that a component counts for that turned out to be no cell
 _RISEN = 1.2
@@ -69,9 +67,10 @@ class Births:
         self._rejected = self._rejected[self._block - self._rejected[:, 3] <= 4 * self._waits()]
         queue, self._waiting = deque(self._waiting + candidates), []
         births: list[Birth] = []
+        view = buffer.view(LEAST_VIEW)
         while together := self._next(queue, births):
             outcomes = self._crew.map(
-                lambda candidate, scratch: self._try(candidate, model, buffer, scratch),
+                lambda candidate, scratch: self._try(candidate, model, buffer, view, scratch),
                 together,
                 range(len(together)),
             )
@@ -149,9 +148,15 @@ class Births:
         reach = _APART_DIAMETERS * self._diameter
         return any(math.hypot(candidate.y - y, candidate.x - x) < reach for y, x in places)
 
-    def _try(self, candidate: Candidate, model: Model, buffer: FrameBuffer, scratch: int) -> Birth | Rejected:
+    def _try(
+        self,
+        candidate: Candidate,
+        model: Model,
+        buffer: FrameBuffer,
+        view: tuple[int, int, int, int],
+        scratch: int,
+    ) -> Birth | Rejected:
         w = model.shape[1]
-        view = buffer.view(LEAST_VIEW)
         top, left, bottom, right = _around(candidate.y, candidate.x, _BOX_DIAMETERS * self._diameter, view)
         slots = buffer.showing(_around(candidate.y, candidate.x, _SITE_DIAMETERS * self._diameter, view))
         if bottom <= top or right <= left or len(slots) < _LEAST_SHOWN * buffer.n:

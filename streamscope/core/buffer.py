@@ -80,12 +80,12 @@ class FrameBuffer:
     def showing(self, box: tuple[int, int, int, int]) -> LongArray:
         """Return the slots of the frames that showed all of a box (top, left, bottom, right), oldest first."""
         slots = self.order()
-        return np.asarray(slots[self.shown(slots, box)], np.int64)
+        return np.asarray(slots[self.shown(slots, np.array([box]))[:, 0]], np.int64)
 
-    def shown(self, slots: LongArray, box: tuple[int, int, int, int]) -> BoolArray:
-        """Return which of the frames in `slots` showed all of a box (top, left, bottom, right)."""
-        top, left, bottom, right = box
-        y0, y1, x0, x1 = self.rects[slots].T
+    def shown(self, slots: LongArray, boxes: LongArray) -> BoolArray:
+        """Return which frames in `slots` (n,) showed all of which box (K, 4: top, left, bottom, right), (n, K)."""
+        top, left, bottom, right = boxes.T
+        y0, y1, x0, x1 = self.rects[slots].T[..., None]
         return np.asarray((y0 <= top) & (bottom <= y1) & (x0 <= left) & (right <= x1))
 
     def median(self, most: int) -> FloatArray:

@@ -19,6 +19,7 @@ from streamscope.core.background import (
 )
 from streamscope.core.epoch import PROVISIONAL, Epoch
 from streamscope.core.kernels import sparse
+from streamscope.core.mean_image import MeanImage
 from streamscope.core.system import inverse_of, overlaps, products
 from streamscope.errors import StageError
 from streamscope.types import (
@@ -55,8 +56,7 @@ class Model:
         self.geometry = RingGeometry.make(shape, diameter, config.background.ring_radius, step)
         self.take_ring(ring_mean_weights(np.ones(self.geometry.n_bins, np.float32), self.geometry))
         self.mean = np.zeros(shape, np.float32)
-        self.rows_seen: LongArray = np.zeros(shape[0], np.int64)  # frames in which a row was in the field
-        self.columns_seen: LongArray = np.zeros(shape[1], np.int64)
+        self._mean_image = MeanImage(self.mean)
         self.b0 = np.zeros(shape, np.float32)
         self.b0_blocks = np.zeros(self.geometry.n_bins, np.float32)  # D b0
         # One entry a component.
@@ -123,16 +123,9 @@ class Model:
     ) -> None:
         """Let the `n`-th frame into the mean image and its activity (K,) into the mean activity.
 
-        `memory` (frames) is that of the means. Each pixel has its own mean over the frames that showed it: what
-        comes into view late is not measured by what stood in its place.
+        `memory` (frames) is that of the means.
         """
-        y0, y1, x0, x1 = field
-        self.rows_seen[y0:y1] += 1
-        self.columns_seen[x0:x1] += 1
-        of_rows, of_columns = (
-            (1 / np.clip(seen, 1, memory)).astype(np.float32) for seen in (self.rows_seen, self.columns_seen)
-        )
-        sparse.follow_mean(aligned, *field, of_rows, of_columns, self.mean)
+        self._mean_image.follow(aligned, field, memory)
         self.level += (activity - self.level) / min(n, memory)
 
     def rebuild(self) -> None:

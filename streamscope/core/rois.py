@@ -2,8 +2,7 @@
 
 A region's trace is the projection of the registered frame on its uniform, unit-norm footprint, less that of the
 static background b0. There is no ring: what is around a region is not taken out of it, and what is in it is not
-taken for background. b0 follows the mode of each region's trace and its
-trend, so that traces lie around zero.
+taken for background. b0 follows the mode of each region's trace and its trend, so that traces lie around zero.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from streamscope.core.deconvolve import noise_sd
 from streamscope.core.demix import field_of
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.kernels import sparse
+from streamscope.core.mean_image import MeanImage
 from streamscope.types import (
     ByteArray,
     ComponentEvent,
@@ -60,9 +60,8 @@ class FixedRois:
         self._window = TraceWindow(config.frames(_LONG_S))
         self._window.grow(rois.n)
         self._silence = np.zeros(rois.n, np.float32)
-        self._mean = image.astype(np.float32)
-        self._b0 = self._mean.copy()
-        self._rows_seen, self._columns_seen = (np.zeros(n, np.int64) for n in image.shape)
+        self._mean = MeanImage(image.astype(np.float32))
+        self._b0 = self._mean.image.copy()
         self._sn = np.full(rois.n, max(image_noise(image), _LEAST_SN), np.float32)
         self._measured = self._frozen = False  # the noise; by request
         self._n = self._number = 0
@@ -101,23 +100,17 @@ class FixedRois:
         self._frozen = False
 
     def _observe(self, aligned: FloatArray, field: tuple[int, int, int, int]) -> None:
-        y0, y1, x0, x1 = field
-        self._rows_seen[y0:y1] += 1
-        self._columns_seen[x0:x1] += 1
-        memory = self._config.frames(_WINDOW_S)
-        of_rows, of_columns = (
-            (1 / np.clip(seen, 1, memory)).astype(np.float32)
-            for seen in (self._rows_seen, self._columns_seen)
-        )
-        sparse.follow_mean(aligned, *field, of_rows, of_columns, self._mean)
+        self._mean.follow(aligned, field, self._config.frames(_WINDOW_S))
         self._window.push(self._project(aligned), self._silence)
 
     def _follow(self) -> None:
         """Let b0 be the mean image, put right within each region so that its trace now lies around zero."""
         window = self._window
         level = level_now(window.y[window.newest(window.n)], self._config.frames(_WINDOW_S))
-        missing = sp.linalg.spsolve(self._system, np.asarray(level - self._project(self._mean), np.float64))
-        b0 = self._mean.copy()
+        missing = sp.linalg.spsolve(
+            self._system, np.asarray(level - self._project(self._mean.image), np.float64)
+        )
+        b0 = self._mean.image.copy()
         for k, value in enumerate(np.atleast_1d(missing)):
             pixels, weights = self._rois.column(k)
             b0.reshape(-1)[pixels] += weights * np.float32(value)
@@ -163,12 +156,7 @@ class FixedRois:
             born_at=np.zeros(n, np.int64),
             snr=np.zeros(n, np.float32),
             footprints=self._rois,
-            V=SparseRows(
-                -(-height // _STEP) * -(-width // _STEP),
-                np.zeros(n + 1, np.int64),
-                np.zeros(0, np.int32),
-                np.zeros(0, np.float32),
-            ),
+            V=SparseRows.empty(n, -(-height // _STEP) * -(-width // _STEP)),
             step=_STEP,
             solve=SparseRows.identity(n),  # a region's own light, whatever lies over it
             b0=self._b0.copy(),

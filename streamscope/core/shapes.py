@@ -19,6 +19,7 @@ from streamscope.core.background import apply_ring_locally
 from streamscope.core.buffer import LEAST_VIEW, FrameBuffer
 from streamscope.core.candidate import best_gaussian, blur, trim
 from streamscope.core.kernels import shapes as kernels
+from streamscope.core.kernels import sparse
 from streamscope.core.model import Column, Model, centre_of, unit
 from streamscope.types import BoolArray, DoubleArray, FloatArray, IntArray, LongArray
 
@@ -119,8 +120,9 @@ class Shapes:
         masks = [self.masks[k] for k in which]
         if not masks:
             return
-        weight = weight * self._shown(masks, which, buffer, slots)
         indptr = np.concatenate([[0], np.cumsum([len(m) for m in masks])]).astype(np.int64)
+        pixels = np.concatenate(masks)
+        weight = weight[:, which] * self._shown(indptr, pixels, buffer, slots)
         sums = np.zeros(indptr[-1], np.float32)
         kernels.accumulate(
             buffer.flat,
@@ -134,25 +136,25 @@ class Shapes:
             model.geometry.step,
             slots,
             indptr,
-            np.concatenate(masks),
-            np.ascontiguousarray(weight[:, which]),
+            pixels,
+            np.ascontiguousarray(weight),
             sums,
         )
         for i, k in enumerate(which):
             self.sums[k] += sums[indptr[i] : indptr[i + 1]]
-        self.cross[which] += weight[:, which].T.astype(np.float64) @ buffer.c[slots].astype(np.float64)
+        self.cross[which] += weight.T.astype(np.float64) @ buffer.c[slots].astype(np.float64)
 
-    def _shown(
-        self, masks: list[IntArray], which: LongArray, buffer: FrameBuffer, slots: LongArray
-    ) -> BoolArray:
+    def _shown(self, indptr: LongArray, pixels: IntArray, buffer: FrameBuffer, slots: LongArray) -> BoolArray:
         """Return which frames (n, K) show all of a mask that most frames show; the others would cut the footprint."""
-        view = buffer.view(LEAST_VIEW)
-        shown = np.zeros((len(slots), len(self.masks)), np.bool_)
-        for k, mask in zip(which, masks, strict=True):
-            top, left, bottom, right = self._box(mask)
-            box = max(top, view[0]), max(left, view[1]), min(bottom, view[2]), min(right, view[3])
-            shown[:, k] = buffer.shown(slots, box)
-        return shown
+        top, left, bottom, right = buffer.view(LEAST_VIEW)
+        extents = np.empty((len(indptr) - 1, 4), np.int64)
+        sparse.boxes(indptr, pixels, self._shape[1], extents)
+        first_y, last_y, first_x, last_x = extents.T
+        corners = (
+            np.maximum([first_y, first_x], [[top], [left]]),
+            np.minimum([last_y + 1, last_x + 1], [[bottom], [right]]),
+        )
+        return buffer.shown(slots, np.concatenate(corners).T)
 
     def update(self, model: Model, which: LongArray) -> list[int]:
         """Refine the footprints of the components `which`; return those that changed."""

@@ -7,11 +7,13 @@ grows with the number of components, not with its cube.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from streamscope.core.background import SparseRows
 from streamscope.core.kernels import sparse
-from streamscope.types import DoubleArray, Footprints
+from streamscope.types import DoubleArray, FloatArray, Footprints, IntArray, LongArray
 
 FULL_AT_MOST = 200  # components; fewer are solved as one
 _TILE_DIAMETERS = 12.0
@@ -65,26 +67,36 @@ def inverse_of(AtA: SparseRows, VDA: SparseRows, centres: DoubleArray, diameter:
         Of a cell, px.
     """
     n = len(centres)
-    side, around = (
-        (_TILE_DIAMETERS * diameter, _AROUND_DIAMETERS * diameter) if n > FULL_AT_MOST else (np.inf, 0.0)
-    )
-    tiles = np.floor(centres / side)
+    if not n:
+        return SparseRows.empty(0, 0)
     place = np.full(n, -1, np.int32)
-    rows: list[tuple[int, np.ndarray, np.ndarray]] = []
-    for tile in np.unique(tiles, axis=0):
-        apart = np.abs(centres - (tile + 0.5) * side).max(1) if np.isfinite(side) else np.zeros(n)
-        which = np.flatnonzero(apart <= side / 2 + around)
+    at: list[IntArray] = [np.zeros(0, np.int32)] * n
+    values: list[FloatArray] = [np.zeros(0, np.float32)] * n
+    for own, which in _tiles(centres, diameter):
         place[which] = np.arange(len(which))
         M = np.zeros((len(which), len(which)))
         sparse.add_submatrix(AtA.indptr, AtA.bins, AtA.values, 1.0, which, place, M)
         sparse.add_submatrix(VDA.indptr, VDA.bins, VDA.values, -1.0, which, place, M)
-        place[which] = -1
         inverse = np.linalg.inv(M).astype(np.float32)
-        own = np.flatnonzero((tiles[which] == tile).all(1))
-        rows += [(int(which[i]), which, inverse[i]) for i in own]
-    rows.sort(key=lambda row: row[0])
+        for k in own:
+            at[k], values[k] = which.astype(np.int32), inverse[place[k]]
+        place[which] = -1
     indptr = np.zeros(n + 1, np.int64)
-    np.cumsum([len(which) for _, which, _ in rows], out=indptr[1:])
-    at = np.concatenate([which for _, which, _ in rows]).astype(np.int32) if n else np.zeros(0, np.int32)
-    values = np.concatenate([line for *_, line in rows]) if n else np.zeros(0, np.float32)
-    return SparseRows(n, indptr, at, values)
+    np.cumsum([len(row) for row in at], out=indptr[1:])
+    return SparseRows(n, indptr, np.concatenate(at), np.concatenate(values))
+
+
+def _tiles(centres: DoubleArray, diameter: float) -> Iterator[tuple[LongArray, LongArray]]:
+    """Yield the components in each tile, and those in and around it; few components are one tile."""
+    n = len(centres)
+    if n <= FULL_AT_MOST:
+        yield np.arange(n), np.arange(n)
+        return
+    side = _TILE_DIAMETERS * diameter
+    tiles = np.floor(centres / side)
+    for tile in np.unique(tiles, axis=0):
+        apart = np.abs(centres - (tile + 0.5) * side).max(1)
+        yield (
+            np.flatnonzero((tiles == tile).all(1)),
+            np.flatnonzero(apart <= side / 2 + _AROUND_DIAMETERS * diameter),
+        )

@@ -63,8 +63,7 @@ def warm_up_learner(progress: Progress) -> None:
         If the learner does not run on this machine.
     """
     learner = Learner(SMALL_CONFIG, _SHAPE)
-    response = Response.make(SMALL_CONFIG.fps, Kinetics(SMALL_CONFIG.decay_s))
-    find_events(np.zeros((1, 3), np.float32), response, 1.0)  # live it is first needed after this movie ends
+    _warm_up_events()
     for index, image in enumerate(small_movie()):
         learner.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
         counts = [n for name, n in signature_counts().items() if name.split(".")[-2] in _LEARNS]
@@ -75,11 +74,15 @@ def warm_up_rois() -> None:
     """Compile what given regions need beside the way of a frame."""
     epoch, movie = _epoch(1), small_movie()
     rois = FixedRois(SMALL_CONFIG, epoch.footprints, movie[0])
-    find_events(
-        np.zeros((1, 3), np.float32), Response.make(SMALL_CONFIG.fps, Kinetics(SMALL_CONFIG.decay_s)), 1.0
-    )
+    _warm_up_events()
     for index, image in enumerate(movie):
         rois.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
+
+
+def _warm_up_events() -> None:
+    """Compile the search for events: live it is first needed after the small movie ends."""
+    response = Response.make(SMALL_CONFIG.fps, Kinetics(SMALL_CONFIG.decay_s))
+    find_events(np.zeros((1, 3), np.float32), response, 1.0)
 
 
 def _epoch(n: int) -> Epoch:

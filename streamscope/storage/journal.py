@@ -6,7 +6,6 @@ each commit is synced) a power cut. Between two commits nothing is promised: at 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from streamscope._version import __version__
 from streamscope.errors import StorageError
+from streamscope.storage.epoch_code import EpochCoder
 from streamscope.storage.journal_reader import JournalReader
 from streamscope.storage.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
 from streamscope.types import ComponentEvent, FrameResult, Tail
@@ -48,6 +48,7 @@ class Journal:
         self.path = path
         self._ids = b""
         self._id_list = 0
+        self._epochs = EpochCoder()
         if path.exists():
             raise StorageError(f"{path} exists already and is never overwritten; start a new session folder")
         with self._errors():
@@ -125,7 +126,7 @@ class Journal:
     def append_epoch(
         self, number: int, learned_frame: int, adopted_frame: int, arrays: Mapping[str, NDArray[Any]]
     ) -> None:
-        """Add an epoch with everything that is needed to infer again.
+        """Add an epoch with everything that is needed to infer again, stored as what differs from the one before.
 
         Parameters
         ----------
@@ -136,17 +137,21 @@ class Journal:
         adopted_frame : int
             First frame inferred with it.
         arrays : mapping of str to ndarray
-            Numbers, booleans or text; no objects.
+            Numbers, booleans or text; no objects. They are kept until the next epoch and must not change.
 
         Raises
         ------
         StorageError
             If an array holds objects, or the epoch is there already.
         """
+        coded = self._epochs.code(number, arrays)
+        for array in coded.stored:
+            row = (number, array.name, array.dtype, json.dumps(array.shape), array.base, array.data)
+            self._insert("arrays", row)
+        for name, holder in coded.held_by.items():
+            self._insert("epoch_arrays", (number, name, holder))
         self._insert("epochs", (number, learned_frame, adopted_frame))
-        for name, array in arrays.items():
-            digest = self._store_array(name, np.asarray(array))
-            self._insert("epoch_arrays", (number, name, digest))
+        self._epochs.follow(coded)
 
     def commit(self) -> None:
         """Make everything appended so far survive a crash."""
@@ -169,17 +174,6 @@ class Journal:
             self._id_list += 1
             self._insert("id_lists", (self._id_list, ids))
         return self._id_list
-
-    def _store_array(self, name: str, array: NDArray[Any]) -> bytes:
-        if array.dtype.hasobject:
-            raise StorageError(f"epoch array {name} holds Python objects; expected numbers, booleans or text")
-        dtype = array.dtype.newbyteorder("<").str
-        data = array.astype(dtype, copy=False).tobytes()
-        shape = json.dumps(array.shape)
-        digest = hashlib.blake2b(f"{dtype} {shape} ".encode() + data, digest_size=16).digest()
-        with self._errors():
-            self._db.execute("INSERT OR IGNORE INTO arrays VALUES (?,?,?,?)", (digest, dtype, shape, data))
-        return digest
 
     def _insert(self, table: str, row: tuple[Any, ...]) -> None:
         with self._errors():

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.errors import StorageError
+from streamscope.storage.epoch_arrays import EpochArraysReader
 from streamscope.storage.live import (
     NO_FIELD,
     EpochRecord,
@@ -58,7 +59,9 @@ class JournalReader:
         self._lists: dict[int, IdArray] = {}
         try:
             application_id = int(self._one("PRAGMA application_id"))
-            check_version(application_id, int(self._one("PRAGMA user_version")), path.name)
+            version = int(self._one("PRAGMA user_version"))
+            check_version(application_id, version, path.name)
+            self._epoch_arrays = EpochArraysReader(self._db, version)
             # One transaction: all that is read belongs to one moment, even if the session still runs.
             self._db.execute("BEGIN")
             self.n_frames: int = int(self._one("SELECT IFNULL(MAX(frame), -1) + 1 FROM frames"))
@@ -223,15 +226,7 @@ class JournalReader:
 
     def epoch_arrays(self, number: int, names: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
         """Return the arrays of one epoch, all of them or those named."""
-        query = "SELECT name, dtype, shape, data FROM epoch_arrays JOIN arrays USING (digest) WHERE epoch = ?"
-        arguments: tuple[Any, ...] = (number,)
-        if names is not None:
-            query += f" AND name IN ({','.join('?' * len(names))})"
-            arguments += names
-        return {
-            name: np.frombuffer(data, dtype).reshape(json.loads(shape))
-            for name, dtype, shape, data in self._db.execute(query, arguments)
-        }
+        return self._epoch_arrays.read(number, names)
 
     def last_epoch(self) -> dict[str, NDArray[Any]] | None:
         """Return the arrays of the last epoch that a frame was inferred with, None if there was none."""

@@ -6,6 +6,7 @@ uncompressed; each file is finished before the next begins, and what was written
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -217,7 +218,7 @@ def _write_whole(file: FileIO, row: bytes) -> None:
     start = file.tell()
     try:
         if file.write(row) != len(row):
-            raise OSError(28, "no space left on device")
+            raise OSError(errno.ENOSPC, "no space left on device")
     except OSError:
         with suppress(OSError):
             file.truncate(start)

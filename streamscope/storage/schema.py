@@ -5,13 +5,13 @@ from __future__ import annotations
 from streamscope.errors import StorageError
 
 APPLICATION_ID = 0x53534A31  # "SSJ1": tells a journal from any other SQLite file
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TRACE_NAMES = ("y", "c", "s", "c_lag", "s_lag")  # order within a row of traces
 
 # Fields of frames that moved rigidly have no row.
 # Traces stand in a table of their own, so that a look at the frames does not read all of them.
 # Ids change a few times a minute and frames thirty times a second: each distinct list of ids is stored once.
-# Arrays of epochs are stored by their digest, so one that did not change from epoch to epoch is stored once.
+# An array that is that of the epoch before is not stored again, another one as the difference (epoch_code.py).
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE id_lists (id_list INTEGER PRIMARY KEY, ids BLOB NOT NULL);
@@ -33,9 +33,10 @@ CREATE TABLE health (number INTEGER PRIMARY KEY, frame INTEGER, fields TEXT NOT 
 CREATE TABLE epochs (
     epoch INTEGER PRIMARY KEY, learned_frame INTEGER NOT NULL, adopted_frame INTEGER NOT NULL);
 CREATE TABLE arrays (
-    digest BLOB PRIMARY KEY, dtype TEXT NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
+    epoch INTEGER NOT NULL, name TEXT NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL,
+    base INTEGER, data BLOB NOT NULL, UNIQUE (epoch, name));
 CREATE TABLE epoch_arrays (
-    epoch INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL,
+    epoch INTEGER NOT NULL, name TEXT NOT NULL, held_by INTEGER NOT NULL,
     PRIMARY KEY (epoch, name)) WITHOUT ROWID;
 """
 

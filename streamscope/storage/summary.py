@@ -64,9 +64,7 @@ class RecordingSummary:
 
     device: str  # name of the folder
     n_frames: int
-    not_recorded: (
-        int | None
-    )  # frames that came and are not in it; None: the program ended suddenly, not known
+    not_recorded: int | None  # frames that came and are not in it; not known where the program ended suddenly
     holes: int  # runs of missing frames between those that are there
     stopped: str  # why it ended before the session; empty if it did not
     n_files: int

@@ -38,7 +38,7 @@ def fake_epoch(
         born_at=np.zeros(n, np.int64),
         snr=np.ones(n, np.float32),
         footprints=Footprints.from_columns(shape, columns),
-        V=SparseRows(1, np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)),
+        V=SparseRows.empty(n, 1),
         step=1,
         solve=SparseRows.identity(n),
         b0=np.zeros(shape, np.float32),

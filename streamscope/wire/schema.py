@@ -48,9 +48,7 @@ EVENT_THAWED = "thawed"  # they may change again from this frame on: cells
 EVENT_DRAINED = "drained"  # the delayed values of the last frames: arrays ids, c_lag, s_lag
 EVENT_SEED = "seed"  # what became of the components of an earlier session: placed, ids, dy, dx, ...
 EVENT_NOT_RECORDED = "not_recorded"  # from this frame on some are missing in the recording: waiting
-EVENT_RECORDING_STOPPED = (
-    "recording_stopped"  # this frame and those after it are not recorded: recorded, reason
-)
+EVENT_RECORDING_STOPPED = "recording_stopped"  # nothing is recorded from this frame on: recorded, reason
 EVENT_STATE = "state"  # the session changed its state: state
 EVENT_MARK = "mark"  # something a user or device marked: text
 EVENT_CLOSED = "closed"  # the last message: the publisher closes its sockets

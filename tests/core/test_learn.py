@@ -9,7 +9,7 @@ from streamscope.core.detect import Candidate
 from streamscope.core.epoch import CONFIRMED, PROVISIONAL, Epoch
 from streamscope.core.infer import Infer
 from streamscope.core.learn import Learner
-from streamscope.types import ComponentEvent, FloatArray, Footprints, Frame, Kinetics
+from streamscope.types import ComponentEvent, Footprints, Frame, Kinetics
 
 SHAPE = (80, 88)
 CELLS = [(24.0, 26.0), (24.0, 33.0), (52.0, 40.0), (58.0, 70.0)]
@@ -156,7 +156,6 @@ def test_signed_traces_solve_the_folded_system():
     footprint[30:35, 40:45] = 0.2  # unit norm
     pixels = np.flatnonzero(footprint).astype(np.int32)
     footprints = Footprints.from_columns(SHAPE, [(pixels, footprint.ravel()[pixels])])
-    none: FloatArray = np.zeros(0, np.float32)
     epoch = Epoch(
         number=1,
         frame=0,
@@ -165,7 +164,7 @@ def test_signed_traces_solve_the_folded_system():
         born_at=np.zeros(1, np.int64),
         snr=np.ones(1, np.float32),
         footprints=footprints,
-        V=SparseRows(440, np.zeros(2, np.int64), np.zeros(0, np.int32), none),
+        V=SparseRows.empty(1, 440),
         step=4,
         solve=SparseRows.identity(1),
         b0=np.full(SHAPE, 50, np.float32),

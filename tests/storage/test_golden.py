@@ -1,4 +1,4 @@
-"""Files written by version 1 are read for ever. They are not made again: see tests/golden/files/make.py."""
+"""Files written by every version are read for ever. They are not made again: see tests/golden/files/make.py."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from streamscope.storage.result import ResultReader
 
 FILES = Path(__file__).parents[1] / "golden" / "files"
 EXPECTED = json.loads((FILES / "expected_v1.json").read_text(encoding="utf-8"))
+EXPECTED_2 = json.loads((FILES / "expected_v2.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,14 @@ def unpacked(name: str, folder: Path) -> Path:
 def test_the_journal_of_version_1_is_read(tmp_path: Path, make: ModuleType):
     with JournalReader(unpacked("journal_v1.sqlite", tmp_path)) as reader:
         assert json.loads(json.dumps(make.describe_live(reader))) == EXPECTED["live"]
+        assert make.describe_arrays(reader) == EXPECTED_2["arrays"]  # stored whole here, coded there
+        assert reader.closed
+
+
+def test_the_journal_of_version_2_is_read(tmp_path: Path, make: ModuleType):
+    with JournalReader(unpacked("journal_v2.sqlite", tmp_path)) as reader:
+        assert json.loads(json.dumps(make.describe_live(reader))) == EXPECTED_2["live"]
+        assert make.describe_arrays(reader) == EXPECTED_2["arrays"]
         assert reader.closed
 
 

@@ -47,16 +47,15 @@ def test_the_slope_of_memory_is_found_after_the_settling_time(measuring):
 
 
 def run_tool(name, json_file, *options):
-    command = [sys.executable, str(TOOLS / name), "--size", "128", "--json", str(json_file), *options]
+    command = [sys.executable, str(TOOLS / name), "--json", str(json_file), *options]
     subprocess.run(command, check=True, timeout=240)
     return json.loads(json_file.read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
 def test_latency_is_measured_through_a_whole_session(tmp_path):
-    report = run_tool(
-        "bench_latency.py", tmp_path / "out.json", "--seconds", "12", "--control-seconds", "2", "--record"
-    )
+    options = ("--size", "128", "--seconds", "12", "--control-seconds", "2", "--record")
+    report = run_tool("bench_latency.py", tmp_path / "out.json", *options)
     session = report["session"]
     assert (session["recorded"], session["not_recorded"]) == (360, 0)
     assert (session["received"], session["missing"], session["in_order_and_once"]) == (360, 0, True)
@@ -68,7 +67,7 @@ def test_latency_is_measured_through_a_whole_session(tmp_path):
 
 @pytest.mark.slow
 def test_every_stage_is_measured(tmp_path):
-    report = run_tool("bench_stages.py", tmp_path / "out.json", "--seconds", "6")
+    report = run_tool("bench_stages.py", tmp_path / "out.json", "--size", "128", "--seconds", "6")
     stages = report["stages_ms"]
     assert {"preprocess", "motion", "deconvolve", "frame", "learner"} <= set(stages)
     assert stages["frame"]["n"] == 180
@@ -78,15 +77,7 @@ def test_every_stage_is_measured(tmp_path):
 @pytest.mark.slow
 def test_the_growth_of_cost_is_measured_and_drawn(tmp_path):
     options = ("--cells", "40", "80", "--sizes", "96", "--seconds", "8", "--png", str(tmp_path / "out.png"))
-    command = [
-        sys.executable,
-        str(TOOLS / "bench_scaling.py"),
-        "--json",
-        str(tmp_path / "out.json"),
-        *options,
-    ]
-    subprocess.run(command, check=True, timeout=400)
-    report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    report = run_tool("bench_scaling.py", tmp_path / "out.json", *options)
     assert [row["cells"] for row in report["cells"]] == [40, 80]
     assert [row["size"] for row in report["pixels"]] == [96]
     assert all(row["learner_ms"] > 0 < row["frame_path_ms"] for row in report["cells"] + report["pixels"])

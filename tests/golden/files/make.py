@@ -17,8 +17,10 @@ import numpy as np
 
 from streamscope.config import EngineConfig, SessionConfig
 from streamscope.storage.journal import Journal, JournalReader
+from streamscope.storage.layout import FORMAT_VERSION
 from streamscope.storage.live import LiveRecord
 from streamscope.storage.result import ResultReader, write_session
+from streamscope.storage.schema import SCHEMA_VERSION
 from streamscope.storage.session_folder import create_session
 from streamscope.testing.fake_session import N_FRAMES, SHAPE, FakeSession, fake_refit
 from streamscope.types import MovieInfo, RefitResult
@@ -64,8 +66,16 @@ def describe_refit(refit: RefitResult) -> dict[str, Any]:
     }
 
 
+def describe_arrays(reader: JournalReader) -> dict[str, dict[str, str]]:
+    """Return what a reader makes of the arrays of the epochs."""
+    return {
+        str(epoch.number): {n: digest(a) for n, a in sorted(reader.epoch_arrays(epoch.number).items())}
+        for epoch in reader.epochs()
+    }
+
+
 def main() -> None:
-    """Write journal_v1.sqlite.gz, session_v1.h5.gz and what is expected of them."""
+    """Write the journal, session.h5 and what is expected of them, those of the present versions."""
     with tempfile.TemporaryDirectory() as folder:
         engine = EngineConfig(cell_diameter_px=8.0, fps=20.0, decay_s=0.6, um_per_px=1.65)
         info = MovieInfo("synthetic:golden", (), SHAPE, N_FRAMES, 20.0)
@@ -76,12 +86,18 @@ def main() -> None:
         journal.close()
         with JournalReader(session.journal) as reader:
             write_session(session, reader, fake_refit())
-            expected = {"live": describe_live(reader)}
+            expected = {"live": describe_live(reader), "arrays": describe_arrays(reader)}
         with ResultReader(session.result) as result:
             expected["refit"] = describe_refit(result.refit())
-        for path, name in ((session.journal, "journal_v1.sqlite.gz"), (session.result, "session_v1.h5.gz")):
-            (HERE / name).write_bytes(gzip.compress(path.read_bytes(), mtime=0))
-    (HERE / "expected_v1.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
+        made = {
+            f"journal_v{SCHEMA_VERSION}.sqlite": session.journal,
+            f"session_v{FORMAT_VERSION}.h5": session.result,
+        }
+        for name, path in made.items():
+            if not (HERE / f"{name}.gz").exists():
+                (HERE / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    text = json.dumps(expected, indent=1) + "\n"
+    (HERE / f"expected_v{SCHEMA_VERSION}.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
