@@ -283,6 +283,7 @@ class RefitResult:
     b0: FloatArray  # (H, W) static background
     mean_image: FloatArray  # (H, W)
     correlation_image: FloatArray  # (H, W) local correlations of the background-free movie
+    flags: LongArray | None = None  # (T,) FLAG_BAD_MOTION, FLAG_BIG_MOTION; None: not known
     kinetics: Kinetics | None = None  # what C and S were deconvolved with; None: not known
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # seconds by stage, counts
 

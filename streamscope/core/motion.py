@@ -12,6 +12,7 @@ template, which pulls its estimate towards zero; see docs/decisions.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,7 +21,14 @@ from numpy.typing import NDArray
 from streamscope.config import EngineConfig
 from streamscope.core.kernels import filters, warp
 from streamscope.core.piecewise import Piecewise, Registered
-from streamscope.core.quality import FrameQuality, edge_margin, row_jump, strange_share
+from streamscope.core.quality import (
+    LASTING_S,
+    LEAST_STRUCTURE,
+    FrameQuality,
+    edge_margin,
+    row_jump,
+    strange_share,
+)
 from streamscope.types import DoubleArray, FloatArray, Shift
 
 _REFRESH_FRAMES = 8  # the template's spectrum is renewed this often, once it is settled
@@ -32,6 +40,9 @@ _SMALLEST_GAIN = 0.05
 _HALVE_FROM_PX = 200
 _LARGEST_DRIFT_PX = 0.03
 _LEAST_STRUCTURE_ADU = 0.5  # a frame without any is no reference
+_SAME_PLACE = 0.3  # agreement of two scenes from which their distance is known
+_TEMPLATE_PARTS = ("mean", "variance", "spectrum", "equations", "weight", "clip")
+_SCENES = ("scene", "former", "coming")
 
 
 class BandPass:
@@ -226,19 +237,119 @@ def _peak(left: float, middle: float, right: float) -> float:
     return 0.0 if curvature >= 0 else min(max(0.5 * (left - right) / curvature, -0.5), 0.5)
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where an image lies on a scene, and how well it fits."""
+
+    dy: float
+    dx: float
+    agreement: float
+    inside: bool  # of the reach of the search
+
+
+class Scene:
+    """What frames are compared with: a template, and what is usual of frames that look like it.
+
+    Parameters
+    ----------
+    first : ndarray, shape (h, w), float32
+        Band-passed reference.
+    memory : int
+        Frames of the running means.
+    """
+
+    def __init__(self, first: FloatArray, memory: int) -> None:
+        self.template = Template(first)
+        self.quality = FrameQuality()
+        self.n = 1
+        self._memory = memory
+        self._anchor: Template | None = None
+
+    def match(self, matcher: Matcher, image: FloatArray) -> Match:
+        """Return where a band-passed image lies; the matcher holds it, registered."""
+        dy, dx, inside = matcher.coarse(image, self.template)
+        return Match(*matcher.refine(image, self.template, dy, dx), inside)
+
+    def holds(self, found: Match, jump: float, matcher: Matcher) -> bool:
+        """Return whether the image just matched, with this `row_jump`, is a picture of this scene."""
+        template = self.template
+
+        def strange() -> float:
+            return strange_share(matcher.moved, matcher.gain, template.mean, template.clip)
+
+        return found.inside and self.quality.credible(found.agreement, jump, strange)
+
+    def learn(self, matcher: Matcher, agreement: float, jump: float) -> None:
+        """Let the image that the matcher holds into template and what is usual."""
+        self.quality.remember(agreement, jump)
+        self.n += 1
+        template = self.template
+        template.follow(matcher.moved, matcher.gain, 1.0 / min(self.n, self._memory))
+        if self.n < 100 or self.n % _REFRESH_FRAMES == 0:
+            template.refresh()
+        if self.n == self._memory:
+            self._anchor = Template(template.mean)
+        elif self._anchor is not None and self.n % self._memory == 0:
+            self._pull_back(matcher, self._anchor)
+
+    def _pull_back(self, matcher: Matcher, anchor: Template) -> None:
+        """Undo a drift of the template against the anchor, so that a random walk cannot accumulate."""
+        template = self.template
+        dy, dx, agreement = matcher.refine(template.mean, anchor, 0.0, 0.0, steps=4)
+        if agreement > 0.5 and math.hypot(dy, dx) > _LARGEST_DRIFT_PX:
+            template.mean = matcher.moved.copy()
+            template.refresh()
+
+    def move(self, dy: float, dx: float) -> None:
+        """Let what was seen at a shift of (dy, dx) be the reference."""
+        template, row = self.template, np.zeros(self.template.mean.shape[1] + 3, np.float32)
+        for name in ("mean", "variance"):
+            old = getattr(template, name)
+            moved = np.empty_like(old)
+            warp.translate(old, dy, dx, row, moved)
+            setattr(template, name, moved)
+        template.refresh()
+
+    def state(self) -> dict[str, np.ndarray | float | int]:
+        """Return all that is needed to go on from here."""
+        out: dict[str, np.ndarray | float | int] = {"n": self.n}
+        out |= {name: getattr(self.template, name).copy() for name in _TEMPLATE_PARTS}
+        if self._anchor is not None:
+            out["anchor"] = self._anchor.mean.copy()
+        return out | {f"quality.{name}": value for name, value in self.quality.state().items()}
+
+    @classmethod
+    def from_state(cls, memory: int, state: dict[str, np.ndarray | float | int]) -> Scene:
+        """Return a scene that goes on where `state` was taken."""
+        self = cls(np.array(state["mean"]), memory)
+        for name in _TEMPLATE_PARTS:
+            setattr(self.template, name, np.array(state[name]))
+        if "anchor" in state:
+            self._anchor = Template(np.array(state["anchor"]))
+        self.n = int(state["n"])
+        self.quality = FrameQuality.from_state(_part(state, "quality."))
+        return self
+
+
 class Motion:
-    """Registers frames one by one; the first frame is the reference."""
+    """Registers frames one by one; the first frame is the reference.
+
+    A scene that changes for good, so that no frame looks like the template any more, takes the template's place once
+    it has lasted; the one before is remembered, in case it comes back.
+    """
 
     def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
         self._band_pass = BandPass(config, shape)
         factor = self._band_pass.factor
         self._matcher = Matcher(self._band_pass.shape, config.motion.max_shift_px / factor)
         self._memory = config.frames(config.motion.template_s)
-        self._template: Template | None = None
-        self._anchor: Template | None = None
-        self._n = 0
+        self._lasting = max(config.frames(LASTING_S), 2)
+        self._scene: Scene | None = None
+        self._former: Scene | None = None  # the one before
+        self._coming: Scene | None = (
+            None  # of frames in a row that look like each other, but not like the scene
+        )
         self._last = (0.0, 0.0)
-        self._quality = FrameQuality()
         self._margin = edge_margin(config.motion.max_shift_px, shape[0])
         self._piecewise = Piecewise(config, self._band_pass.shape, factor)
 
@@ -258,63 +369,69 @@ class Motion:
         """
         factor = self._band_pass.factor
         filtered = self._band_pass(image)
-        if self._template is None:
+        if self._scene is None:
             if float(np.ptp(filtered)) < _LEAST_STRUCTURE_ADU:
                 return Shift(quality=0.0, ok=False)
-            self._template = Template(filtered)
-            self._n = 1
+            self._scene = Scene(filtered, self._memory)
             return Shift()
-        template = self._template
-        dy, dx, inside = self._matcher.coarse(filtered, template)
-        dy, dx, quality = self._matcher.refine(filtered, template, dy, dx)
-        jump = row_jump(image, self._margin)
-        if not (inside and self._quality.credible(quality, jump, self._strange)):
-            last = (factor * self._last[0], factor * self._last[1])
-            return Shift(*last, quality, ok=False, field=self._piecewise.field)
-        self._last = (dy, dx)
-        matcher = self._matcher
-        field = self._piecewise.update(Registered(filtered, matcher.moved, dy, dx, matcher.gain), template)
-        self._quality.remember(quality, jump)
-        self._learn()
-        return Shift(factor * dy, factor * dx, quality, field=field)
+        matcher, jump = self._matcher, row_jump(image, self._margin)
+        found = self._scene.match(matcher, filtered)
+        if not self._scene.holds(found, jump, matcher):
+            again = self._back(filtered, jump)
+            if again is None:
+                self._look_elsewhere(filtered, jump)
+                last = (factor * self._last[0], factor * self._last[1])
+                return Shift(*last, found.agreement, ok=False, field=self._piecewise.field)
+            found = again
+        self._coming = None
+        self._last = (found.dy, found.dx)
+        registered = Registered(filtered, matcher.moved, found.dy, found.dx, matcher.gain)
+        field = self._piecewise.update(registered, self._scene.template)
+        self._scene.learn(matcher, found.agreement, jump)
+        return Shift(factor * found.dy, factor * found.dx, found.agreement, field=field)
 
-    def _strange(self) -> float:
-        assert self._template is not None
-        matcher, template = self._matcher, self._template
-        return strange_share(matcher.moved, matcher.gain, template.mean, template.clip)
+    def _back(self, filtered: FloatArray, jump: float) -> Match | None:
+        """Return where a frame lies on the scene before, which takes its place again, or None if it does not."""
+        if self._former is None:
+            return None
+        found = self._former.match(self._matcher, filtered)
+        if not self._former.holds(found, jump, self._matcher):
+            return None
+        self._scene, self._former = self._former, self._scene
+        return found
 
-    def _learn(self) -> None:
-        self._n += 1
-        template = self._template
-        assert template is not None
-        template.follow(self._matcher.moved, self._matcher.gain, 1.0 / min(self._n, self._memory))
-        if self._n < 100 or self._n % _REFRESH_FRAMES == 0:
-            template.refresh()
-        if self._n == self._memory:
-            self._anchor = Template(template.mean)
-        elif self._anchor is not None and self._n % self._memory == 0:
-            self._pull_back(template, self._anchor)
+    def _look_elsewhere(self, filtered: FloatArray, jump: float) -> None:
+        """See whether frames unlike the scene look like each other, and let them be the scene if that lasts."""
+        scene, matcher = self._scene, self._matcher
+        assert scene is not None
+        if self._coming is not None:
+            found = self._coming.match(matcher, filtered)
+            alike = found.agreement > scene.quality.least
+            if alike and self._coming.holds(found, jump, matcher):
+                self._coming.learn(matcher, found.agreement, jump)
+                if self._coming.n >= self._lasting:
+                    self._change(self._coming, scene)
+                return
+        has_structure = float(filtered.std()) > LEAST_STRUCTURE * float(scene.template.mean.std())
+        self._coming = Scene(filtered, self._memory) if has_structure else None
 
-    def _pull_back(self, template: Template, anchor: Template) -> None:
-        """Undo a drift of the template against the anchor, so that a random walk cannot accumulate."""
-        dy, dx, agreement = self._matcher.refine(template.mean, anchor, 0.0, 0.0, steps=4)
-        if agreement > 0.5 and math.hypot(dy, dx) > _LARGEST_DRIFT_PX:
-            template.mean = self._matcher.moved.copy()
-            template.refresh()
+    def _change(self, coming: Scene, scene: Scene) -> None:
+        """Let a scene that has lasted take the place of the one before, where it lies if that can be seen."""
+        self._coming = None
+        if float(coming.template.mean.std()) < LEAST_STRUCTURE * float(scene.template.mean.std()):
+            return
+        found = scene.match(self._matcher, coming.template.mean)
+        place = (found.dy, found.dx) if found.inside and found.agreement > _SAME_PLACE else self._last
+        coming.move(*place)
+        self._scene, self._former = coming, scene
 
     def state(self) -> dict[str, np.ndarray | float | int]:
         """Return all that is needed to go on from here."""
-        out: dict[str, np.ndarray | float | int] = {
-            "n": self._n,
-            "last": np.array(self._last),
-        }
-        if self._template is not None:
-            names = ("mean", "variance", "spectrum", "equations", "weight", "clip")
-            out |= {name: getattr(self._template, name).copy() for name in names}
-        if self._anchor is not None:
-            out["anchor"] = self._anchor.mean.copy()
-        for stage, held in (("quality", self._quality.state()), ("piecewise", self._piecewise.state())):
-            out |= {f"{stage}.{name}": value for name, value in held.items()}
+        out: dict[str, np.ndarray | float | int] = {"last": np.array(self._last)}
+        parts = {name: getattr(self, f"_{name}") for name in (*_SCENES, "piecewise")}
+        for part, held in parts.items():
+            if held is not None:
+                out |= {f"{part}.{name}": value for name, value in held.state().items()}
         return out
 
     @classmethod
@@ -323,18 +440,12 @@ class Motion:
     ) -> Motion:
         """Return a stage that goes on where `state` was taken."""
         self = cls(config, shape)
-        self._n = int(state["n"])
         last = np.asarray(state["last"])
         self._last = (float(last[0]), float(last[1]))
-        if "mean" in state:
-            template = Template(np.array(state["mean"]))
-            for name in ("variance", "spectrum", "equations", "weight", "clip"):
-                setattr(template, name, np.array(state[name]))
-            self._template = template
-        if "anchor" in state:
-            self._anchor = Template(np.array(state["anchor"]))
+        for name in _SCENES:
+            held = _part(state, f"{name}.")
+            setattr(self, f"_{name}", Scene.from_state(self._memory, held) if held else None)
         shape, factor = self._band_pass.shape, self._band_pass.factor
-        self._quality = FrameQuality.from_state(_part(state, "quality."))
         self._piecewise = Piecewise.from_state(config, shape, factor, _part(state, "piecewise."))
         return self
 

@@ -4,6 +4,9 @@ Three questions, each with the recording itself as the measure. Does the registe
 Bright events lower the agreement of a good frame to about half; a frame of something else has none. Where it is
 half: is it so in a good part of the field? Events are bright and small. And do neighbouring rows agree in their
 mean? Cameras lose rows, and the tissue has no edge right across the field that comes and goes.
+
+What lasts is the scene: frames of something else that look like each other for some seconds are no broken frames, but
+what is seen from now on (core/motion.py).
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from numpy.typing import NDArray
 from streamscope.core.robust import median
 from streamscope.types import FloatArray
 
+LASTING_S = 5.0  # frames that look like each other for so long are the scene, whatever it was before
+LEAST_STRUCTURE = 0.15  # of the structure of the scene before: darkness does not become the scene
 _REMEMBERED = 500  # good frames
 _FEWEST = 8  # of them, before there is a measure
 _SPREADS, _MARGIN = 8.0, 0.02  # of the usual agreement
@@ -69,6 +74,11 @@ class FrameQuality:
         slot = self._n % _REMEMBERED
         self._agreements[slot], self._jumps[slot] = agreement, jump
         self._n += 1
+
+    @property
+    def least(self) -> float:
+        """Return the agreement that no picture of a scene like this falls short of; 0 before there is a measure."""
+        return _NONE * median(self._agreements[: self._n]) if self._n >= _FEWEST else 0.0
 
     def credible(self, agreement: float, jump: float, strange: Callable[[], float]) -> bool:
         """Return whether a frame is a picture of the tissue.

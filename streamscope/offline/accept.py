@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from scipy.optimize import nnls
 
 from streamscope.offline.project import matrix
 from streamscope.offline.reshape import boxed
@@ -12,11 +14,17 @@ from streamscope.offline.temporal import Activity, event_contrast
 from streamscope.types import BoolArray, DoubleArray, FloatArray, Footprints, LongArray
 
 _SMALLEST, _LARGEST = 0.4, 8.0  # area above 20 % of the peak, times pi l^2 / 4
+_REACH_OF_SUM = 1.3  # of the parts of a sum, cell diameters
 _LONGEST = 2.0  # axis ratio
-_LEAST_ROUND = 0.7  # least correlation with a round spot
+_LEAST_ROUND, _LEAST_ROUND_SMOOTH = 0.7, 0.85  # least correlation with a round spot: as it is, or blurred
+_BLUR = 0.1  # cell diameters
 _SPOT_SDS = np.linspace(0.12, 0.7, 16)  # of the spots that are tried, cell diameters
-_EDGE = 0.5  # distance of the centre from the border, cell diameters
+_EDGE, _OUTERMOST = 0.5, 0.25  # distance of the centre from the border, cell diameters
+_CLEAR = 2.0  # times the least contrast: beyond doubt
 _NEAR = 1.4  # reach of a cell's pieces, cell diameters
+_TOUCH = 0.2  # overlap (cosine) of a component with those that it may be the sum of
+_SUM, _SHARE = 0.9, 0.1  # of its energy that they explain, and that each of at least two of them does
+_LEFTOVER = 0.25  # of the contrast of the neighbour: what moved light leaves is weaker
 _OWN = 0.7  # a piece keeps less than this share of its event contrast without its neighbour's trace
 
 
@@ -88,6 +96,46 @@ def merge_plan(footprints: Footprints, C: FloatArray, diameter_px: float) -> Lon
     return into
 
 
+def sums_of_others(
+    footprints: Footprints, activity: Activity, span: int, diameter_px: float, min_contrast: float
+) -> dict[int, LongArray]:
+    """Return the components whose traces are the sum of those of overlapping ones, and which these are.
+
+    Two cells that were active together when they were found make one component. When each is found by itself later,
+    the three share the light: the first one's trace is a sum of the others', and nothing of its own is left in it.
+    """
+    C, where = activity.C.astype(np.float64), Geometry.of(footprints).centre
+    A = matrix(footprints)
+    overlap = np.asarray((A.T @ A).toarray())
+    energy = np.maximum((C * C).sum(1), 1e-12)
+    out: dict[int, LongArray] = {}
+    left = np.ones(len(C), bool)
+
+    def explained(k: int) -> tuple[float, LongArray]:
+        """Return the share of the energy of k that its neighbours explain, 0 if something else is in it."""
+        near = np.hypot(*(where - where[k]).T) < _REACH_OF_SUM * diameter_px
+        others = np.flatnonzero(left & near & (overlap[k] > _TOUCH))
+        others = others[others != k]
+        if len(others) < 2:
+            return 0.0, others
+        weights, rest = nnls(C[others].T, C[k])
+        parts = others[weights**2 * energy[others] > _SHARE * energy[k]]
+        own = np.asarray(activity.C_raw[k] - weights @ C[others], np.float32)
+        if len(parts) < 2 or event_contrast(own[None], activity.sn[k : k + 1], span)[0] >= min_contrast:
+            return 0.0, others
+        return 1 - rest**2 / float(energy[k]), parts
+
+    found = {k: explained(k) for k in range(len(C))}
+    while found:
+        best = max(found, key=lambda k: found[k][0])
+        share, parts = found.pop(best)
+        if share < _SUM:
+            break
+        out[best], left[best] = parts, False
+        found |= {k: explained(k) for k in np.flatnonzero(left & (overlap[best] > _TOUCH)).tolist()}
+    return out
+
+
 def strength(C: FloatArray) -> DoubleArray:
     """Return the root of the energy of each trace, (K,)."""
     return np.asarray(np.sqrt((C.astype(np.float64) ** 2).sum(1)))
@@ -111,6 +159,7 @@ def verdicts(
         edge = min(y, x, height - 1 - y, width - 1 - x)
         area, ratio = where.area[k], where.axis_ratio[k]
         alike = roundness(footprints, k, diameter_px)
+        smooth = roundness(footprints, k, diameter_px, _BLUR) if alike < _LEAST_ROUND else 1.0
         if activity.contrast[k] < min_contrast:
             out.append(
                 f"its largest event rises {activity.contrast[k]:.1f} times the noise, under {min_contrast:g}"
@@ -121,23 +170,35 @@ def verdicts(
             out.append(f"its area of {area:.0f} px is over {_LARGEST:g} times that of a cell")
         elif ratio > _LONGEST:
             out.append(f"its long axis is {ratio:.1f} times the short one, over {_LONGEST:g}")
-        elif alike < _LEAST_ROUND:
+        elif smooth < _LEAST_ROUND_SMOOTH:
             out.append(f"its shape is not that of one cell (correlation {alike:.2f} with a round spot)")
-        elif edge < _EDGE * diameter_px:
-            out.append(f"its centre is {edge:.1f} px from the border, under half a cell")
+        elif edge < _OUTERMOST * diameter_px:
+            out.append(f"its centre is {edge:.1f} px from the border, under a quarter of a cell")
+        elif edge < _EDGE * diameter_px and activity.contrast[k] < _CLEAR * min_contrast:
+            out.append(
+                f"its centre is {edge:.1f} px from the border, under half a cell, and its largest event rises "
+                f"{activity.contrast[k]:.1f} times the noise, under {_CLEAR * min_contrast:g}"
+            )
         else:
-            out.append(_piece_of(k, where, overlap, activity, span, diameter_px))
+            out.append(_piece_of(k, where, overlap, activity, span, diameter_px, min_contrast))
     return out
 
 
 def _piece_of(
-    k: int, where: Geometry, overlap: DoubleArray, activity: Activity, span: int, diameter_px: float
+    k: int,
+    where: Geometry,
+    overlap: DoubleArray,
+    activity: Activity,
+    span: int,
+    diameter_px: float,
+    min_contrast: float,
 ) -> str:
     """Return of which stronger neighbour component `k` is a piece, in words; empty if of none.
 
     A cell that is often active together with its neighbour keeps events of its own when the neighbour's trace is
     taken out; a piece does not. What a bent or moved bright cell leaves beside itself has events of its own, but
-    lies on the cell, is much weaker and active with it.
+    lies on the cell, is much weaker and active with it. Where the events left without the neighbour are clear,
+    and it is not that weak, it is a cell, however the two share their light.
     """
     C, own, contrast = activity.C, activity.C_raw[k], activity.contrast
     power = (C * C).sum(1, dtype=np.float64)
@@ -146,19 +207,27 @@ def _piece_of(
     for j in near:
         r = float(correlation(np.stack([C[k], C[j]]))[0, 1])
         leftover = overlap[k, j] > 0.4 and r > 0.4 and contrast[k] < 0.5 * contrast[j]
-        if r > 0.6 and not leftover:
-            rest = own - float(own @ C[j]) / float(power[j]) * C[j]
-            leftover = event_contrast(rest[None], activity.sn[k : k + 1], span)[0] < _OWN * contrast[k]
-        if leftover:
+        if not leftover and r <= 0.6:
+            continue
+        rest = own - float(own @ C[j]) / float(power[j]) * C[j]
+        left = event_contrast(rest[None], activity.sn[k : k + 1], span)[0]
+        if left >= _CLEAR * min_contrast and contrast[k] >= _LEFTOVER * contrast[j]:
+            continue
+        if leftover or left < _OWN * contrast[k]:
             return (
                 f"a stronger component {distance[j]:.1f} px away is active with it (r {r:.2f}): a piece of it"
             )
     return ""
 
 
-def roundness(footprints: Footprints, k: int, diameter_px: float) -> float:
-    """Return the correlation of a footprint with the round Gaussian spot that suits it best."""
+def roundness(footprints: Footprints, k: int, diameter_px: float, blur: float = 0.0) -> float:
+    """Return the correlation of a footprint with the round Gaussian spot that suits it best.
+
+    With a `blur`, cell diameters, the noise of the footprints of dim cells counts less: it is no shape.
+    """
     image, _, _, _ = boxed(footprints, k, int(diameter_px))
+    if blur > 0:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur * diameter_px), np.float32)
     core = np.where(image > 0.2 * image.max(), image, 0).astype(np.float64)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     cy, cx = (core * y).sum() / core.sum(), (core * x).sum() / core.sum()

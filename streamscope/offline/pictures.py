@@ -20,9 +20,11 @@ def correlation_image(
     """Return each pixel's mean correlation with its right and lower neighbours, (H, W) float32.
 
     Taken over about 300 means of three frames, spread over the session, from which mean and ring background are
-    subtracted; cells stay.
+    subtracted; cells stay. 0 where there are no frames.
     """
     geometry, shape = background.geometry, store.shape
+    if store.n_frames == 0:
+        return np.zeros(shape, np.float32)
     DA = rows_matrix(bin_footprints(footprints, geometry))
     centred = C - C.mean(1, keepdims=True)
     z, low = np.empty(shape, np.float32), np.empty(geometry.grid, np.float32)

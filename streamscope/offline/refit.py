@@ -1,6 +1,7 @@
 """The offline refit: from a recording, and what was learned live, to the session's record.
 
-Every frame is registered anew to one fixed template and stored. Cells known from the live session are the start;
+Every frame is registered anew to one fixed template, and stored if it is a picture of the tissue; what follows learns
+from those alone. Cells known from the live session are the start;
 cells that stand out of what they leave are added, twice, and pieces of one cell are merged. Ring background,
 traces and footprints are fitted in turn, on all frames. In the end each component is accepted or rejected, with
 the reason.
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,18 +26,20 @@ from streamscope.core.kinetics import fit_kinetics
 from streamscope.offline import accept
 from streamscope.offline.pictures import correlation_image
 from streamscope.offline.project import Background, demix, mixed, project, rows_matrix
-from streamscope.offline.reregister import SessionAligner
+from streamscope.offline.reregister import Registration, SessionAligner
 from streamscope.offline.reshape import reshape
 from streamscope.offline.seeding import find_seeds
 from streamscope.offline.store import THREADS, FrameStore
 from streamscope.offline.survey import Survey
 from streamscope.offline.temporal import Indicator, denoise, events
+from streamscope.offline.timeline import Timeline
 from streamscope.types import (
+    FLAG_BAD_MOTION,
+    FLAG_BIG_MOTION,
     DoubleArray,
     FloatArray,
     Footprints,
     IdArray,
-    IntArray,
     Kinetics,
     LongArray,
     Movie,
@@ -44,7 +47,6 @@ from streamscope.types import (
 )
 
 Progress = Callable[[str, float], None]
-Registration: TypeAlias = tuple[FloatArray, FloatArray, FloatArray]  # shifts, qualities, fields
 AnySession = TypeVar("AnySession", bound="Session")
 
 _RING_RADIUS = 1.5  # cell diameters
@@ -91,38 +93,39 @@ def refit(
         Two calls with the same arguments give the same bytes.
     """
     report = progress or (lambda stage, done: None)
-    n_frames = movie.info.n_frames
-    with registered(Session, movie, config, shifts, report) as (session, motion):
-        if n_frames >= _FEWEST_FRAMES:
+    with registered(Session, movie, config, shifts, report) as (session, found):
+        if session.store.n_frames >= _FEWEST_FRAMES:
             session.begin(live, live_ids)
             session.run(report)
         else:
-            session.notes["warning"] = f"{n_frames} frames are too few to find cells in"
+            session.notes["warning"] = _too_few(session.store.n_frames, movie.info.n_frames)
         report("finishing", 0.0)
-        return session.result(*motion, live_ids, first_new_id)
+        return session.result(found, live_ids, first_new_id)
 
 
 @contextmanager
 def registered(
     kind: type[AnySession], movie: Movie, config: EngineConfig, shifts: FloatArray | None, report: Progress
 ) -> Iterator[tuple[AnySession, Registration]]:
-    """Register a recording; give a session of it, without components, and what `SessionAligner.run` returned.
+    """Register a recording; give a session of its good frames, without components, and where all of them lie.
 
     What they hold on disk goes at the end.
     """
     clock = Clock()
     with FrameStore(movie.info.shape, movie.info.n_frames, config.refit.chunk_frames) as store:
         report("registering", 0.0)
-        motion = SessionAligner(movie, config, shifts).run(store, lambda done: report("registering", done))
+        found = SessionAligner(movie, config, shifts).run(store, lambda done: report("registering", done))
         clock.stop("registering")
-        session = kind(store, config, elapsed_frames(movie.gap), clock)
+        session = kind(store, config, Timeline.of(movie.gap, found.ok), clock)
         with session.survey.scratch:
-            yield session, motion
+            yield session, found
 
 
-def elapsed_frames(gap: IntArray) -> IntArray | None:
-    """Return the frame periods since the frame before, (T,), or None if no frame is missing."""
-    return None if not np.any(gap) else np.asarray(gap, np.int32) + 1
+def _too_few(n_good: int, n_frames: int) -> str:
+    which = (
+        f"{n_frames} frames" if n_good == n_frames else f"{n_good} of {n_frames} frames show tissue, which"
+    )
+    return f"{which} are too few to find cells in"
 
 
 @dataclass
@@ -139,12 +142,13 @@ class Clock:
 
 
 class Session:
-    """The model of one refit and what is fitted in turn; every step leaves footprints and traces in agreement."""
+    """The model of one refit and what is fitted in turn; every step leaves footprints and traces in agreement.
 
-    def __init__(
-        self, store: FrameStore, config: EngineConfig, elapsed: IntArray | None, clock: Clock
-    ) -> None:
-        self.store, self.config, self.clock = store, config, clock
+    It knows the good frames of the recording, which the store holds, as if the others were missing.
+    """
+
+    def __init__(self, store: FrameStore, config: EngineConfig, timeline: Timeline, clock: Clock) -> None:
+        self.store, self.config, self.timeline, self.clock = store, config, timeline, clock
         self.diameter = config.cell_diameter_px
         self.notes: dict[str, Any] = {"gone": {}, "found": []}
         self.footprints = Footprints.from_columns(store.shape, [])
@@ -157,7 +161,7 @@ class Session:
         self.background = Background(geometry, self._prior, mean, mean_bins)
         self._u = np.zeros((0, store.n_frames), np.float32)
         least = config.deconvolve.min_event_sn
-        self.indicator = Indicator(config.fps, Kinetics(config.decay_s), least, elapsed)
+        self.indicator = Indicator(config.fps, Kinetics(config.decay_s), least, timeline.elapsed)
         self.activity = denoise(self._u, self.indicator)
         clock.stop("surveying")
 
@@ -183,7 +187,7 @@ class Session:
         """Fit everything in turn."""
         traces, ring = ("fitting traces", self.fit_traces), ("fitting the background", self.fit_ring)
         shapes, kinetics = ("fitting footprints", self.fit_shapes), ("fitting traces", self.fit_kinetics)
-        merge, prune = ("merging", self.merge), ("merging", self.prune)
+        merge, prune, split = ("merging", self.merge), ("merging", self.prune), ("merging", self.split)
         steps: list[tuple[str, Callable[[], None]]] = [
             *[
                 ("finding cells", lambda: self.seed(_FIRST_SCORE)),
@@ -196,7 +200,7 @@ class Session:
             ],
             *[shapes, traces, merge, prune],
             *[("finding more cells", lambda: self.seed(_SECOND_SCORE)), traces, merge, prune, shapes, traces],
-            *[merge, prune, ring, traces, shapes, ring, traces, merge, kinetics],
+            *[merge, prune, ring, traces, shapes, ring, traces, split, merge, kinetics],
         ]
         for i, (stage, step) in enumerate(steps):
             report(stage, i / len(steps))
@@ -252,7 +256,11 @@ class Session:
         """Fit the decay and rise of the indicator, and denoise with them."""
         a, config = self.activity, self.config
         found = fit_kinetics(
-            a.C_raw, a.sn, config.fps, Kinetics(config.decay_s), start=self.indicator.kinetics
+            self.timeline.spread(a.C_raw, np.nan),
+            a.sn,
+            config.fps,
+            Kinetics(config.decay_s),
+            start=self.indicator.kinetics,
         )
         self.indicator = replace(self.indicator, kinetics=found)
         self._denoise()
@@ -293,10 +301,28 @@ class Session:
             self.notes["gone"][str(self.ids[k])] = (
                 f"its largest event rises {contrast[k]:.1f} times the noise"
             )
-        if len(keep) < len(contrast):
-            ones = sp.csr_matrix(
-                (np.ones(len(keep)), (np.arange(len(keep)), keep)), (len(keep), len(contrast))
-            )
+        self._keep(keep)
+
+    def split(self) -> None:
+        """Drop components that are two cells, each of which is there by itself too; fit the others anew."""
+        config = self.config.refit
+        sums = accept.sums_of_others(
+            self.footprints, self.activity, self.indicator.span, self.diameter, config.min_peak_sn
+        )
+        for k, parts in sums.items():
+            if self.ids[k] >= 0:
+                self.notes["gone"][str(self.ids[k])] = (
+                    f"its trace was the sum of those of {len(parts)} others"
+                )
+        if sums:
+            self._keep(np.setdiff1d(np.arange(self.footprints.n), list(sums)))
+            self.fit_shapes()
+            self.fit_traces()
+
+    def _keep(self, keep: LongArray) -> None:
+        n = self.footprints.n
+        if len(keep) < n:
+            ones = sp.csr_matrix((np.ones(len(keep)), (np.arange(len(keep)), keep)), (len(keep), n))
             self._change(ones, self.ids[keep])
 
     def _change(self, mix: sp.csr_matrix, ids: LongArray) -> None:
@@ -316,14 +342,12 @@ class Session:
 
     def result(
         self,
-        shifts: FloatArray,
-        quality: FloatArray,
-        bends: FloatArray,
+        found: Registration,
         live_ids: IdArray | None,
         first_new_id: int | None,
     ) -> RefitResult:
-        """Return the record of the session."""
-        a, n = self.activity, self.footprints.n
+        """Return the record of the session, all of its frames."""
+        a, n, timeline = self.activity, self.footprints.n, self.timeline
         reasons = self.judge()
         mean = self.survey.mean_image
         b0 = mean.copy()
@@ -335,21 +359,23 @@ class Session:
         self.notes |= {"seconds": dict(self.clock.seconds)}
         g = np.zeros((n, 2), np.float32)
         g[:, 0] = self.indicator.g
+        C = timeline.decayed(a.C, self.indicator.g)
         shape = self.store.shape
         return RefitResult(
             footprints=self.footprints,
             ids=_numbered(self.ids, live_ids, first_new_id),
-            C=a.C,
-            S=events(a, self.indicator),
-            C_raw=a.C_raw,
+            C=C,
+            S=timeline.spread(events(a, self.indicator), 0),
+            C_raw=np.where(timeline.ok, timeline.spread(a.C_raw, 0), C),
             sn=a.sn,
             g=g,
             snr=a.snr,
             status=tuple("rejected" if reason else "accepted" for reason in reasons),
             reasons=tuple(reason or "event, shape and place are those of a cell" for reason in reasons),
-            shifts=shifts,
-            quality=quality,
-            field=bends,
+            shifts=found.shifts,
+            quality=found.quality,
+            flags=_flags(found, self.diameter),
+            field=found.fields,
             b0=b0.reshape(shape),
             mean_image=mean.reshape(shape),
             correlation_image=picture,
@@ -365,3 +391,9 @@ def _numbered(ids: LongArray, live_ids: IdArray | None, first_new_id: int | None
     new = np.flatnonzero(out < 0)
     out[new] = first_new_id + np.arange(len(new))
     return out.astype(np.uint32)
+
+
+def _flags(found: Registration, diameter_px: float) -> LongArray:
+    """Return the flags of each frame, (T,), as live ones have them."""
+    big = (np.abs(found.shifts) > diameter_px).any(1)
+    return np.asarray(np.where(found.ok, 0, FLAG_BAD_MOTION) | np.where(big, FLAG_BIG_MOTION, 0), np.int64)

@@ -1,9 +1,14 @@
-"""Registration of a whole session to one fixed template, with a field or without, and the store of its frames."""
+"""Registration of a whole session to one fixed template, with a field or without, and the store of its good frames.
+
+Frames that are no picture of the tissue are told by the rules of core/quality.py, here against the template of the
+whole session. They get the shift that lies between those of their neighbours, and are not stored.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import cv2
@@ -14,14 +19,61 @@ from streamscope.core.kernels import sums, warp
 from streamscope.core.kernels.field import warp_field
 from streamscope.core.motion import BandPass, Matcher, Motion, Template
 from streamscope.core.piecewise import Registered
+from streamscope.core.quality import LASTING_S, FrameQuality, edge_margin, row_jump, strange_share
 from streamscope.offline.bends import Bends
 from streamscope.offline.store import SCALE, THREADS, FrameStore, WordArray
-from streamscope.types import BoolArray, ByteArray, DoubleArray, FloatArray, LongArray, Movie
+from streamscope.types import BoolArray, ByteArray, DoubleArray, FloatArray, Movie
 
 _N_TEMPLATE = 300  # frames that the template is made of
 _HOT_COUNTS = 10.0  # grey levels above the median of the neighbours
 _TRUST = 0.9  # of the usual quality: a live shift that fits so well needs no search
 _FIELD_TRUST = 0.4  # of the usual quality: a frame that fits worse says nothing of its field
+_HALF_ALIKE = (
+    0.4  # of the agreement of the best tenth: what is less like the first template is not in the second
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Where the frames of a session lie, and which of them are pictures of the tissue."""
+
+    shifts: FloatArray  # (T, 2) dy, dx, px; of a bad frame: between those of its neighbours
+    quality: FloatArray  # (T,) correlation with the template
+    fields: FloatArray  # (T, gy, gx, 2) dy, dx on top of the shifts, px
+    ok: BoolArray  # (T,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What is measured of n frames, each with the template alone; slices are filled in place."""
+
+    shifts: FloatArray  # (n, 2) px of the full frame
+    quality: FloatArray  # (n,)
+    inside: BoolArray  # (n,) the shift lies within the reach of the search
+    jump: FloatArray  # (n,) `row_jump`
+    strange: FloatArray  # (n,) `strange_share`
+    bends: DoubleArray  # (n, values)
+
+    @classmethod
+    def empty(cls, n: int, n_values: int) -> _Measured:
+        return cls(
+            np.zeros((n, 2), np.float32),
+            np.zeros(n, np.float32),
+            np.ones(n, bool),
+            np.zeros(n, np.float32),
+            np.zeros(n, np.float32),
+            np.zeros((n, n_values)),
+        )
+
+    def part(self, part: slice) -> _Measured:
+        return _Measured(
+            self.shifts[part],
+            self.quality[part],
+            self.inside[part],
+            self.jump[part],
+            self.strange[part],
+            self.bends[part],
+        )
 
 
 class SessionAligner:
@@ -46,13 +98,21 @@ class SessionAligner:
         self._band_pass = BandPass(config, shape)
         self.factor = self._band_pass.factor
         self._hints = shifts
+        self._usual = 1.0
+        self._margin = edge_margin(config.motion.max_shift_px, shape[0])
         first = self._first_shifts(frames) if shifts is None else shifts[sample]
-        self._template = self._template_of([self._moved(*one) for one in zip(frames, first, strict=True)])
+        frames, first = self._pictures(frames, first)
         self._bends = Bends(config, self._band_pass.shape, self.factor)
         self.rigid = not self._bends.settle(self._registered(frames, first), self._template)
         if not self.rigid:
             self._sharpen(frames, first)
-        self._usual = self._usual_quality(frames, first)
+        self._lasting = max(config.frames(LASTING_S), 2)
+        self._unusual: list[tuple[float, float]] = []  # agreement and row jump of bad frames in a row
+        self._quality = FrameQuality()
+        found = self._measured(frames, first)
+        for agreement, jump in zip(found.quality, found.jump, strict=True):
+            self._quality.remember(float(agreement), float(jump))
+        self._usual = float(np.median(found.quality))
 
     def _first_shifts(self, frames: ByteArray) -> FloatArray:
         rigid = self._config.motion.model_copy(update={"piecewise": "off"})
@@ -60,8 +120,23 @@ class SessionAligner:
         found = [motion.update(self.repair(frame)) for frame in frames]
         return np.array([(s.dy, s.dx) for s in found], np.float32)
 
-    def _template_of(self, images: list[FloatArray]) -> Template:
-        moved = np.stack(images)
+    def _pictures(self, frames: ByteArray, shifts: FloatArray) -> tuple[ByteArray, FloatArray]:
+        """Make the template, and return the frames of the sample, with their shifts, that are pictures of it.
+
+        All of them if there are none: a recording of darkness has a template too.
+        """
+        moved = np.stack([self._moved(*one) for one in zip(frames, shifts, strict=True)])
+        self._template = self._template_of(moved)
+        found, quality = self._measured(frames, shifts), FrameQuality()
+        for k in np.flatnonzero(found.quality >= _HALF_ALIKE * np.quantile(found.quality, 0.9)):
+            quality.remember(float(found.quality[k]), float(found.jump[k]))
+        good = np.array([_credible(quality, found, k) for k in range(len(frames))])
+        if good.all() or not good.any():
+            return frames, shifts
+        self._template = self._template_of(moved[good])
+        return frames[good], shifts[good]
+
+    def _template_of(self, moved: FloatArray) -> Template:
         template = Template(moved.mean(0))
         energy = max(float((template.mean**2).sum()), 1e-9)
         template.variance[:] = 0
@@ -86,17 +161,24 @@ class SessionAligner:
         for frame in self._registered(frames, shifts):
             self._bends.measure(frame, self._template, row)
             images.append(frame.moved.copy())
-        self._template = self._template_of(images)
+        self._template = self._template_of(np.stack(images))
         self._bends.settle(self._registered(frames, shifts), self._template)
 
-    def _usual_quality(self, frames: ByteArray, shifts: FloatArray) -> float:
-        """Return the median agreement of the frames that the template was made of."""
-        matcher = self._matcher()
-        found = [
-            matcher.refine(self._band_pass(self.repair(frame)), self._template, *self._small(shift))
-            for frame, shift in zip(frames[::5], shifts[::5], strict=True)
-        ]
-        return float(np.median([quality for _, _, quality in found]))
+    def _measured(self, frames: ByteArray, shifts: FloatArray) -> _Measured:
+        """Return what there is to judge the frames of the sample by, with the template as it is."""
+        found, matcher = _Measured.empty(len(frames), 0), self._matcher()
+        for k, (frame, shift) in enumerate(zip(frames, shifts, strict=True)):
+            image = self.repair(frame)
+            found.quality[k] = matcher.refine(self._band_pass(image), self._template, *self._small(shift))[2]
+            self._inspect(image, matcher, found, k)
+        return found
+
+    def _inspect(self, image: ByteArray, matcher: Matcher, found: _Measured, k: int) -> None:
+        """Note what tells a picture from something else; the matcher holds the registered image."""
+        template = self._template
+        found.jump[k] = row_jump(image, self._margin)
+        if found.quality[k] < _TRUST * self._usual:  # nobody asks it of the others
+            found.strange[k] = strange_share(matcher.moved, matcher.gain, template.mean, template.clip)
 
     def _small(self, shift: FloatArray) -> tuple[float, float]:
         """Return a shift (2,) at the size of the filtered frames; float32 would compile kernels anew."""
@@ -119,61 +201,97 @@ class SessionAligner:
             image[self.hot] = cv2.medianBlur(frame, 3)[self.hot]
         return image
 
-    def run(
-        self, store: FrameStore, progress: Callable[[float], None] | None = None
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Fill the store; return shifts (T, 2), qualities (T,) and fields (T, gy, gx, 2), float32."""
-        n_frames = self._movie.info.n_frames
-        shifts, quality = np.zeros((n_frames, 2), np.float32), np.zeros(n_frames, np.float32)
-        fields = np.zeros((n_frames, *self._bends.grid, 2), np.float32)
+    def run(self, store: FrameStore, progress: Callable[[float], None] | None = None) -> Registration:
+        """Register every frame, and fill the store with the good ones, one after the other."""
+        n_frames, n_good = self._movie.info.n_frames, 0
+        out = Registration(
+            np.zeros((n_frames, 2), np.float32),
+            np.zeros(n_frames, np.float32),
+            np.zeros((n_frames, *self._bends.grid, 2), np.float32),
+            np.zeros(n_frames, bool),
+        )
         with ThreadPoolExecutor(THREADS) as pool:
             for start, stop in store.spans():
-                frames = self._movie.read(start, stop)
-                here = slice(start, stop)
-                words = np.empty((stop - start, frames[0].size), np.uint16)
-                measured = np.zeros((stop - start, 0 if self.rigid else self._bends.n_values))
-                cuts = np.linspace(0, stop - start, THREADS + 1).astype(int)
-                parts = [slice(a, b) for a, b in pairwise(cuts)]
-                found = (frames, np.arange(start, stop), shifts[here], quality[here], measured)
-                list(pool.map(lambda part, all_=found: self._register(*(a[part] for a in all_)), parts))
-                if not self.rigid:
-                    fields[here] = self._bends.smooth(measured, quality[here] > _FIELD_TRUST * self._usual)
-                made = (frames, shifts[here], fields[here], words)
-                list(pool.map(lambda part, all_=made: self._warp(*(a[part] for a in all_)), parts))
-                store.write(start, words)
+                words = self._chunk(pool, start, stop, out)
+                store.write(n_good, words)
+                n_good += len(words)
                 if progress is not None:
                     progress(stop / n_frames)
-        return shifts, quality, fields
+        store.cut(n_good)
+        return replace(out, shifts=_between(out.shifts, out.ok))
 
-    def _find(self, matcher: Matcher, filtered: FloatArray, t: int) -> tuple[float, float, float]:
-        """Return shift and quality of frame `t`: near its live shift, or anywhere if that does not fit."""
+    def _chunk(self, pool: ThreadPoolExecutor, start: int, stop: int, out: Registration) -> WordArray:
+        """Fill `out` for frames start..stop, and return the good ones registered, (n, P)."""
+        frames, here = self._movie.read(start, stop), slice(start, stop)
+        found = _Measured.empty(stop - start, 0 if self.rigid else self._bends.n_values)
+
+        def register(part: slice) -> None:
+            self._register(frames[part], start + part.start, found.part(part))
+
+        list(pool.map(register, _parts(stop - start)))
+        ok = self._judged(found)
+        out.shifts[here], out.quality[here], out.ok[here] = found.shifts, found.quality, ok
+        if not self.rigid:
+            out.fields[here] = self._bends.smooth(
+                found.bends, ok & (found.quality > _FIELD_TRUST * self._usual)
+            )
+        good = np.flatnonzero(ok)
+        words = np.empty((len(good), frames[0].size), np.uint16)
+
+        def warp_part(part: slice) -> None:
+            chosen = good[part]
+            self._warp(frames[chosen], found.shifts[chosen], out.fields[start + chosen], words[part])
+
+        list(pool.map(warp_part, _parts(len(good))))
+        return words
+
+    def _judged(self, found: _Measured) -> BoolArray:
+        """Return which of consecutive frames are pictures of the tissue, and let those into what is usual.
+
+        What lasts is the scene, as it is live, if it can be registered to the template of the session.
+        """
+        ok = np.zeros(len(found.quality), bool)
+        for k in range(len(ok)):
+            seen = float(found.quality[k]), float(found.jump[k])
+            ok[k] = found.inside[k] and _credible(self._quality, found, k)
+            if ok[k]:
+                self._quality.remember(*seen)
+                self._unusual.clear()
+            elif found.inside[k] and seen[0] > self._quality.least:
+                self._unusual.append(seen)
+            else:
+                self._unusual.clear()
+            if len(self._unusual) >= self._lasting:
+                self._quality = FrameQuality()
+                for one in self._unusual:
+                    self._quality.remember(*one)
+                self._unusual.clear()
+        return ok
+
+    def _find(self, matcher: Matcher, filtered: FloatArray, t: int) -> tuple[float, float, float, bool]:
+        """Return shift, quality, and whether it was in reach, of frame `t`: near its live shift, or anywhere."""
         if self._hints is not None:
             dy, dx = self._small(self._hints[t])
             found = matcher.refine(filtered, self._template, dy, dx)
             near = abs(found[0] - dy) < 1 and abs(found[1] - dx) < 1
             if near and found[2] > _TRUST * self._usual:
-                return found
-        dy, dx, _ = matcher.coarse(filtered, self._template)
-        return matcher.refine(filtered, self._template, dy, dx)
+                return *found, True
+        dy, dx, inside = matcher.coarse(filtered, self._template)
+        return *matcher.refine(filtered, self._template, dy, dx), inside
 
-    def _register(
-        self,
-        frames: ByteArray,
-        times: LongArray,
-        shifts: FloatArray,
-        quality: FloatArray,
-        measured: DoubleArray,
-    ) -> None:
-        """Find the shifts of frames, and what they say of their fields."""
+    def _register(self, frames: ByteArray, first: int, found: _Measured) -> None:
+        """Find the shifts of frames, whether they are pictures, and what they say of their fields."""
         matcher, band_pass = self._matcher(), BandPass(self._config, self._movie.info.shape)
         row = np.zeros(band_pass.shape[1] + 3, np.float32)
-        for i, frame in enumerate(frames):
-            filtered = band_pass(self.repair(frame))
-            dy, dx, quality[i] = self._find(matcher, filtered, int(times[i]))
-            shifts[i] = self.factor * dy, self.factor * dx
+        for k, frame in enumerate(frames):
+            image = self.repair(frame)
+            filtered = band_pass(image)
+            dy, dx, found.quality[k], found.inside[k] = self._find(matcher, filtered, first + k)
+            found.shifts[k] = self.factor * dy, self.factor * dx
+            self._inspect(image, matcher, found, k)
             if not self.rigid:
                 registered = Registered(filtered, matcher.moved, dy, dx, matcher.gain)
-                measured[i] = self._bends.measure(registered, self._template, row)
+                found.bends[k] = self._bends.measure(registered, self._template, row)
 
     def _warp(self, frames: ByteArray, shifts: FloatArray, fields: FloatArray, words: WordArray) -> None:
         """Fill the rows of the store from shifts and fields."""
@@ -193,3 +311,22 @@ def hot_pixels(frames: ByteArray) -> BoolArray:
     """Return the pixels that stand out of their 3 x 3 neighbours in the mean of raw frames, (H, W) bool."""
     mean = frames.mean(0, dtype=np.float32)
     return np.asarray(mean - cv2.medianBlur(mean, 3) > _HOT_COUNTS)
+
+
+def _credible(quality: FrameQuality, found: _Measured, k: int) -> bool:
+    return quality.credible(float(found.quality[k]), float(found.jump[k]), lambda: float(found.strange[k]))
+
+
+def _parts(n: int) -> list[slice]:
+    """Return shares of n frames, one per thread."""
+    cuts = np.linspace(0, n, THREADS + 1).astype(int)
+    return [slice(a, b) for a, b in pairwise(cuts.tolist())]
+
+
+def _between(shifts: FloatArray, ok: BoolArray) -> FloatArray:
+    """Return shifts (T, 2) with those of bad frames interpolated; 0 where no frame is good."""
+    bad, good = np.flatnonzero(~ok), np.flatnonzero(ok)
+    out = shifts.copy()
+    for axis in range(2):
+        out[bad, axis] = np.interp(bad, good, shifts[good, axis]) if len(good) else 0
+    return out

@@ -60,10 +60,10 @@ def refit_rois(
         Called with the stage's name and the share of it that is done, 0..1.
     """
     report = progress or (lambda stage, done: None)
-    with registered(FixedSession, movie, config, shifts, report) as (session, motion):
+    with registered(FixedSession, movie, config, shifts, report) as (session, found):
         report("fitting traces", 0.0)
         session.begin(rois, ids)
         session.clock.stop("fitting traces")
         report("finishing", 0.0)
-        result = session.result(*motion, ids, None)
+        result = session.result(found, ids, None)
     return replace(result, reasons=("region of interest, given",) * rois.n)

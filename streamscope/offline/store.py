@@ -99,7 +99,7 @@ class FrameStore(Scratch):
     shape : tuple of int
         (H, W), px.
     n_frames : int
-        Number of frames.
+        Most frames that it can hold; `cut` it to what was written.
     chunk_frames : int
         Most frames in memory at once.
     """
@@ -115,3 +115,7 @@ class FrameStore(Scratch):
         """Return the (start, stop) of each chunk."""
         n = self._n_chunk
         return [(t, min(t + n, self.n_frames)) for t in range(0, self.n_frames, n)]
+
+    def cut(self, n_frames: int) -> None:
+        """Hold the first `n_frames` frames only."""
+        self.n_frames = self.n_rows = n_frames

@@ -42,7 +42,7 @@ class Survey:
             scratch.write(row, bins[: whole * n].reshape(whole, n, geometry.n_bins).mean(1))
             row += whole
             left = bins[whole * n :]
-        mean = (total / store.n_frames).astype(np.float32)
+        mean = (total / max(store.n_frames, 1)).astype(np.float32)
         mean_bins = np.empty(geometry.grid, np.float32)
         bin_down(mean.reshape(store.shape), geometry.step, mean_bins)
         return Survey(geometry, n, row, mean, mean_bins.reshape(-1), scratch)

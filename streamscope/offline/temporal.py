@@ -93,14 +93,15 @@ def event_contrast(traces: FloatArray, sn: FloatArray, span: int) -> FloatArray:
     """Return the largest step up of each trace (K, T) over its noise, (K,).
 
     A step is the mean of `span` frames minus the mean of the `span` frames before, over the sd that white noise
-    would give it. Events that last for a decay time stand out; single frames (a jerk of the head) and slow
+    would give it; before the first frame is the baseline, 0, so that what begins with the recording is a step too.
+    Events that last for a decay time stand out; single frames (a jerk of the head) and slow
     background do not: components that were pieces of these had 3 to 8, cells with a matched-filter SNR of 10 at
     least 12.
     """
     span = max(1, span)
     if traces.shape[1] < 2 * span:
         return np.zeros(len(traces), np.float32)
-    total = np.cumsum(np.pad(traces.astype(np.float64), ((0, 0), (1, 0))), axis=1)
+    total = np.cumsum(np.pad(traces.astype(np.float64), ((0, 0), (1 + span, 0))), axis=1)
     mean = (total[:, span:] - total[:, :-span]) / span
     step = (mean[:, span:] - mean[:, :-span]).max(1)
     return np.asarray(step / (sn * math.sqrt(2 / span)), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamscope.core.kernels import warp
 from streamscope.core.warmup import SMALL_CONFIG, small_movie
 from streamscope.offline.refit import Progress, refit
 from streamscope.types import ByteArray, DoubleArray, IntArray, LongArray, MovieInfo
@@ -22,13 +23,11 @@ def warm_up_refit(progress: Progress) -> None:
     StageError
         If the refit does not run on this machine.
     """
-    refit(
-        _SmallMovie(),
-        SMALL_CONFIG,
-        None,
-        None,
-        None,
-        lambda *_: progress("compiling or loading kernels", 0.0),
+    movie = _SmallMovie()
+    refit(movie, SMALL_CONFIG, None, None, None, lambda *_: progress("compiling or loading kernels", 0.0))
+    frame = movie.read(0, 1)[0]  # the small movie bends; recordings that do not are moved as they come
+    warp.translate(
+        frame, 0.0, 0.0, np.zeros(frame.shape[1] + 3, np.float32), np.zeros(frame.shape, np.float32)
     )
 
 

@@ -178,6 +178,8 @@ def _write_refit(group: h5py.Group, refit: RefitResult, um_per_px: float | None)
     put(group, "shifts", refit.shifts, _FRAME_UNITS["shifts"])
     _put_um(group, refit.shifts, um_per_px)
     put(group, "quality", refit.quality, _FRAME_UNITS["quality"])
+    if refit.flags is not None:
+        put(group, "flags", refit.flags, _FRAME_UNITS["flags"])
     put(group, "field", refit.field, _FRAME_UNITS["field"])
     for name in ("b0", "mean_image"):
         put(group, name, getattr(refit, name), "gray levels")

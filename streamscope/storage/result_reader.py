@@ -160,6 +160,7 @@ class ResultReader:
             kinetics=get_kinetics(group),
             notes=json.loads(group.attrs["notes"]),
             field=self._field(group),
+            flags=group["flags"][()] if "flags" in group else None,
             **{name: group[name][()] for name in (*names, *images)},
         )
 

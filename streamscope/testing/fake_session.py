@@ -151,6 +151,7 @@ def fake_refit(n_frames: int = N_FRAMES, seed: int = 1) -> RefitResult:
         reasons=("peak 40 sn", "peak 22 sn", "peak 5 sn, at least 10 wanted"),
         shifts=rng.normal(size=(n_frames, 2)).astype(np.float32),
         quality=rng.uniform(0.5, 1, n_frames).astype(np.float32),
+        flags=np.where(np.arange(n_frames) == 3, 1, 0).astype(np.int64),
         field=np.linspace(-1, 1, n_frames * 12, dtype=np.float32).reshape(n_frames, 2, 3, 2),
         b0=images[0],
         mean_image=images[1],

@@ -1,5 +1,6 @@
 """Frames that are no picture of the tissue are told from those that are."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from streamscope.core.background import SparseRows
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.infer import Infer
 from streamscope.core.motion import Motion
-from streamscope.core.quality import FrameQuality, row_jump
+from streamscope.core.quality import LASTING_S, FrameQuality, row_jump
 from streamscope.types import FLAG_BAD_MOTION, Footprints, Frame, Kinetics
 
 CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.6)
@@ -160,3 +161,81 @@ def test_a_broken_frame_says_nothing_of_the_cells():
     assert bad.s[0] == 0
     assert max(r.c[0] for r in after) < 5
     assert max(r.s_lag[0] for r in results[40:]) < 5
+
+
+def halved(frame, rng):
+    return np.where(np.arange(len(frame))[:, None] < 48, 8, frame).astype(np.uint8)
+
+
+def another_view(frame, rng):
+    """Return the frame turned by half: as much light and structure, and nothing in common."""
+    return np.ascontiguousarray(frame[::-1, ::-1])
+
+
+def dark(frame, rng):
+    """Return what a sensor with a fixed pattern sees without light."""
+    pattern = np.random.default_rng(7).normal(4, 1, frame.shape)
+    return np.clip(np.round(pattern + rng.normal(0, 1, frame.shape)), 0, 255).astype(np.uint8)
+
+
+SLOW = CONFIG.model_copy(update={"fps": 10.0})
+LASTING = round(LASTING_S * SLOW.fps)
+
+
+@functools.cache
+def scene():
+    return tuple(frames(200))
+
+
+def watch(change, stop=200):
+    """Return which frames are good and their shifts when the scene changes from frame 40 to `stop`."""
+    rng, motion = np.random.default_rng(4), Motion(SLOW, SHAPE)
+    found = [motion.update(change(f, rng) if 40 <= t < stop else f) for t, f in enumerate(scene())]
+    return np.array([s.ok for s in found]), np.array([(s.dy, s.dx) for s in found])
+
+
+@functools.cache
+def whole_shifts():
+    return watch(lambda frame, rng: frame)[1]
+
+
+@pytest.mark.parametrize("change", [halved, another_view])
+def test_a_scene_that_changes_for_good_is_flagged_for_some_seconds_and_then_registered(change):
+    ok, shifts = watch(change)
+    assert ok[:40].all()
+    assert not ok[40 : 40 + LASTING].any()
+    assert ok[40 + LASTING :].all()
+    # The edge of the dark half stays where it is, so that only its columns tell of the motion.
+    seen = whole_shifts()[100:, 1] * (-1 if change is another_view else 1)
+    assert (shifts[100:, 1] - seen).std() < 0.2
+
+
+def test_half_a_picture_is_registered_to_the_whole_one():
+    _, shifts = watch(halved)
+    assert np.abs(shifts[100:, 1] - whole_shifts()[100:, 1]).mean() < 0.2
+
+
+@pytest.mark.parametrize("change", [halved, another_view])
+def test_a_scene_that_comes_back_is_known_at_once(change):
+    ok, shifts = watch(change, stop=120)
+    assert ok[120:].all()
+    assert np.abs(shifts[120:] - whole_shifts()[120:]).max() < 0.2
+
+
+@pytest.mark.parametrize("change", [black, saturated, noise, dark])
+def test_what_is_no_picture_never_becomes_the_scene(change):
+    ok, _ = watch(change, stop=140)
+    assert not ok[40:140].any()
+    assert ok[140:].all()
+
+
+@pytest.mark.parametrize("cut", [70, 95, 130])
+def test_a_change_of_the_scene_survives_a_restart(cut):
+    whole, rng = Motion(SLOW, SHAPE), np.random.default_rng(4)
+    images = [halved(f, rng) if 40 <= t < 120 else f for t, f in enumerate(scene()[:150])]
+    for image in images[:cut]:
+        whole.update(image)
+    again = Motion.from_state(SLOW, SHAPE, whole.state())
+    for image in images[cut:]:
+        one, other = whole.update(image), again.update(image)
+        assert (one.ok, one.dy, one.dx) == (other.ok, other.dy, other.dx)

@@ -19,9 +19,12 @@ def register(movie, mode):
     """Return shifts and fields, whether there is none, and the registered frames away from the border."""
     with FrameStore(movie.info.shape, movie.info.n_frames, 130) as store:
         aligner = SessionAligner(movie, config_of(mode), None)
-        shifts, _, fields = aligner.run(store)
+        registration = aligner.run(store)
         frames = np.concatenate([store.read(*span) for span in store.spans()]).reshape(-1, *SHAPE)
-    found = [Shift(*shift, field=field) for shift, field in zip(shifts, fields, strict=True)]
+    found = [
+        Shift(*shift, field=field)
+        for shift, field in zip(registration.shifts, registration.fields, strict=True)
+    ]
     return found, aligner.rigid, frames[:, 20:-20, 20:-20] / np.float32(SCALE)
 
 

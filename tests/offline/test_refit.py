@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from streamscope.core.kernels._jit import signature_counts
+from streamscope.core.quality import LASTING_S
 from streamscope.offline.refit import refit
 from streamscope.offline.warmup import warm_up_refit
-from streamscope.types import Footprints
-from tests.offline.refit_movies import CONFIG, SHAPE, ArrayMovie, match, simulate
+from streamscope.types import FLAG_BAD_MOTION, Footprints
+from tests.offline.refit_movies import CENTRES, CONFIG, SHAPE, ArrayMovie, match, simulate
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +141,91 @@ def test_missing_frames_are_counted_in_the_decay(recording):
     cosine, r, _ = match(result, A, F[:, keep])
     assert cosine.min() > 0.9
     assert r.min() > 0.95
+
+
+BROKEN = [40, 41, 120, 121, 122, 123, 200, 260, 299]
+
+
+@pytest.fixture(scope="module")
+def broken(recording):
+    """Return the recording with frames that are black, white or of noise, and its live shifts."""
+    movie, _, _, shifts = recording
+    rng = np.random.default_rng(5)
+    frames = movie.frames.copy()
+    frames[40], frames[41], frames[120:124], frames[299] = 0, 255, 0, 0
+    frames[200] = rng.integers(0, 255, SHAPE)
+    frames[260, 20:44] = rng.integers(0, 255, (24, SHAPE[1]))
+    live = shifts.astype(np.float32)
+    live[BROKEN] += 3  # whatever live made of them
+    return ArrayMovie(frames), live
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["alone", "after live"])
+def repaired(request, broken, recording, warm):
+    movie, shifts = broken
+    live = (live_start(recording[1], [0, 3]), np.array([1, 2], np.uint32), shifts)
+    return refit(movie, CONFIG, *(live if request.param else (None, None, None)))
+
+
+def test_broken_frames_are_flagged_and_nothing_is_learned_from_them(recording, result, repaired):
+    """All but what was in them is found as if they had been good."""
+    _, A, F, _ = recording
+    assert np.flatnonzero(repaired.flags & FLAG_BAD_MOTION).tolist() == BROKEN
+    assert not result.flags.any()
+    good = np.delete(np.arange(300), BROKEN)
+    cosine, _, best = match(repaired, A, F)
+    clean_cosine, _, clean = match(result, A, F)
+    assert repaired.status.count("accepted") == len(best)
+    assert (cosine > clean_cosine - 0.02).all()
+    np.testing.assert_allclose(repaired.sn[best], result.sn[clean], rtol=0.4)
+    np.testing.assert_allclose(repaired.mean_image, result.mean_image, atol=1.0)
+    for k in range(len(best)):
+        r, clean_r = (
+            np.corrcoef(C[good], F[k, good])[0, 1] for C in (repaired.C[best[k]], result.C[clean[k]])
+        )
+        assert r > clean_r - 0.01
+
+
+def test_traces_decay_through_broken_frames(repaired):
+    assert repaired.C.shape == repaired.S.shape == repaired.C_raw.shape == (repaired.footprints.n, 300)
+    assert not repaired.S[:, BROKEN].any()
+    np.testing.assert_array_equal(repaired.C_raw[:, BROKEN], repaired.C[:, BROKEN])
+    g = repaired.g[0, 0]
+    for t in BROKEN:
+        np.testing.assert_allclose(repaired.C[:, t], g * repaired.C[:, t - 1], rtol=1e-5, atol=1e-6)
+
+
+def test_the_shift_of_a_broken_frame_lies_between_its_neighbours(repaired):
+    shifts = repaired.shifts
+    np.testing.assert_allclose(shifts[200], (shifts[199] + shifts[201]) / 2, atol=1e-5)
+    np.testing.assert_allclose(
+        np.diff(shifts[119:125], axis=0), np.tile((shifts[124] - shifts[119]) / 5, (5, 1)), atol=1e-5
+    )
+    np.testing.assert_array_equal(shifts[299], shifts[298])
+
+
+def test_a_recording_whose_first_half_is_dark_is_refitted_from_the_rest(recording):
+    movie, A, F, _ = recording
+    frames = np.concatenate([np.zeros_like(movie.frames), movie.frames])
+    result = refit(ArrayMovie(frames), CONFIG, None, None, None)
+    assert (result.flags & FLAG_BAD_MOTION)[:300].all()
+    assert not (result.flags & FLAG_BAD_MOTION)[300:].any()
+    assert not result.C[:, :300].any()
+    cosine, r, _ = match(result, A, np.concatenate([0 * F, F], 1))
+    assert cosine.min() > 0.9
+    assert r.min() > 0.95
+
+
+def test_a_change_that_lasts_is_learned_from_after_some_seconds(recording):
+    """A cover over a third of the field, with an edge right across it."""
+    movie, A, F, shifts = recording
+    frames = movie.frames.copy()
+    frames[200:, :22] = 3
+    result = refit(ArrayMovie(frames), CONFIG, None, None, shifts.astype(np.float32))
+    bad = (result.flags & FLAG_BAD_MOTION) > 0
+    assert np.flatnonzero(bad).tolist() == list(range(200, 200 + round(LASTING_S * CONFIG.fps)))
+    cosine, _, best = match(result, A, F)
+    below = [k for k, (y, _) in enumerate(CENTRES) if y > 30]
+    assert cosine[below].min() > 0.9
+    for k in below:
+        assert np.corrcoef(result.C[best[k], 250:], F[k, 250:])[0, 1] > 0.9

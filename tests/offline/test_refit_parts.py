@@ -193,3 +193,79 @@ def test_a_rejected_component_says_why():
     assert reasons[0] == reasons[1] == ""
     assert "rises" in reasons[2]
     assert "long axis" in reasons[3] or "shape" in reasons[3]
+
+
+def test_an_event_that_begins_with_the_recording_counts():
+    rng = np.random.default_rng(9)
+    y = rng.standard_normal((1, 300)).astype(np.float32)
+    y[0, :30] += 20 * np.exp(-np.arange(30) / 10)
+    assert event_contrast(y, np.ones(1, np.float32), 10)[0] > 15
+
+
+def cells_of(where, events, seed=10):
+    """Return round footprints at `where` (y, x) and the activity with these events (K, T)."""
+    y, x = np.divmod(np.arange(SHAPE[0] * SHAPE[1]), SHAPE[1])
+    columns = []
+    for cy, cx in where:
+        spot = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 1.5**2))
+        pixels = np.flatnonzero(spot > 0.1).astype(np.int32)
+        columns.append((pixels, (spot[pixels] / np.linalg.norm(spot[pixels])).astype(np.float32)))
+    traces = np.array([np.convolve(e, np.exp(-np.arange(40) / 6))[: len(e)] for e in events])
+    noise = np.random.default_rng(seed).standard_normal(traces.shape)
+    indicator = Indicator(10.0, Kinetics(0.6), 1.5)
+    activity = denoise((traces + noise).astype(np.float32), indicator)
+    return Footprints.from_columns(SHAPE, columns), activity, indicator.span
+
+
+def test_a_component_that_is_the_sum_of_two_cells_is_told_from_cells_that_are_active_together():
+    rng = np.random.default_rng(11)
+    first, second, own, lone = (rng.random((4, 400)) < 0.02) * 40.0
+    where = [(8, 6), (8, 8), (8, 10), (8, 17)]
+    together = (first, 0.6 * first + 0.7 * second, second, lone)
+    found = accept.sums_of_others(*cells_of(where, together), 6.0, 12.0)
+    assert {k: parts.tolist() for k, parts in found.items()} == {1: [0, 2]}
+    friends = (first, 0.6 * first + 0.7 * second + own, second, lone)
+    assert accept.sums_of_others(*cells_of(where, friends), 6.0, 12.0) == {}
+    piece = (first, 0.8 * first, second, lone)
+    assert accept.sums_of_others(*cells_of(where, piece), 6.0, 12.0) == {}
+
+
+@pytest.mark.parametrize(
+    ("row", "size", "said"), [(1, 60, "quarter"), (2, 60, ""), (2, 14, "half a cell"), (6, 14, "")]
+)
+def test_a_cell_near_the_border_needs_larger_events(row, size, said):
+    events = np.zeros((1, 400))
+    events[0, [100, 200, 300]] = size
+    footprints, activity, span = cells_of([(row, 10)], events)
+    reason = accept.verdicts(footprints, activity, span, 6.0, 12.0)[0]
+    assert said in reason
+    assert bool(reason) == bool(said)
+
+
+@pytest.mark.parametrize(("own", "is_piece"), [(0.0, True), (0.25, True), (1.2, False)])
+def test_a_cell_that_shares_light_with_its_neighbour_is_one_if_its_own_events_are_clear(own, is_piece):
+    rng = np.random.default_rng(12)
+    first, second = (rng.random((2, 400)) < 0.02) * 50.0
+    second[100] = 50.0
+    footprints, activity, span = cells_of([(11, 11), (11, 14)], (first, 0.6 * first + own * second * 0.6))
+    reasons = accept.verdicts(footprints, activity, span, 6.0, 12.0)
+    assert reasons[0] == ""
+    assert ("a piece of it" in reasons[1]) == is_piece
+
+
+def test_noise_in_a_footprint_is_no_shape():
+    rng = np.random.default_rng(13)
+    y, x = np.mgrid[:61, :61]
+
+    def roundness_of(image, blur):
+        pixels = np.flatnonzero(image > 0).astype(np.int32)
+        column = (pixels, image.ravel()[pixels].astype(np.float32))
+        return accept.roundness(Footprints.from_columns((61, 61), [column]), 0, 20.0, blur)
+
+    disc = np.hypot(y - 30, x - 30) < 22
+    spot = np.exp(-((y - 30) ** 2 + (x - 30) ** 2) / (2 * 6.0**2)) * disc
+    noisy = np.maximum(spot + 0.4 * rng.standard_normal(spot.shape) * disc, 0)
+    two = np.exp(-((y - 30) ** 2 + (abs(x - 30) - 14) ** 2) / (2 * 4.0**2)) * disc
+    assert roundness_of(noisy, 0.0) < 0.7
+    assert roundness_of(noisy, 0.1) > 0.85
+    assert roundness_of(two, 0.1) < 0.85
