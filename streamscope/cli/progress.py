@@ -21,7 +21,7 @@ from streamscope.session.runner import Outcome
 from streamscope.types import Health, MovieInfo
 from streamscope.wire.endpoints import Endpoints
 
-QUIET_S = 1.0  # kernels that come out of the cache in this time are not worth a line
+QUIET_S = 3.0  # kernels that come out of the cache in this time are not worth a line
 LINE_EVERY_S = 5.0  # where there is no terminal, e.g. in a log file
 BAR_WIDTH = 30
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy.fft
+import scipy  # scipy.fft is imported when it is first used: a seed is rare, and the start shall be short
 from numpy.typing import NDArray
 
 from streamscope.core.model import Column, unit

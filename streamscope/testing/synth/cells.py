@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.signal import lfilter
 
 from streamscope.testing.synth.config import SynthConfig
 from streamscope.types import BoolArray, DoubleArray, FloatArray, IntArray, LongArray
@@ -143,6 +142,8 @@ def _add_burst(spikes: LongArray, start: int, fps: float, rng: np.random.Generat
 
 def _calcium(spikes: LongArray, config: SynthConfig) -> FloatArray:
     """Return spikes passed through the difference of two exponentials, an AR(2) process."""
+    from scipy.signal import lfilter  # a second to import, which recordings from files need not wait for
+
     slow, fast = np.exp(-1 / (config.fps * config.decay_s)), np.exp(-1 / (config.fps * config.rise_s))
     calcium = lfilter([1.0], [1.0, -(slow + fast), slow * fast], spikes.astype(float), axis=1)
     return np.asarray(calcium / np.maximum(calcium.max(1, keepdims=True), 1e-9), np.float32)

@@ -7,7 +7,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from streamscope.testing.synth.config import SynthConfig
 from streamscope.types import DoubleArray, FloatArray
@@ -91,6 +90,8 @@ def background_times(config: SynthConfig, rng: np.random.Generator) -> FloatArra
 
 def _wander(config: SynthConfig, tau_s: float, rng: np.random.Generator) -> FloatArray:
     """Return noise with an exponential memory, made smooth from frame to frame, unit s.d."""
+    from scipy.signal import lfilter  # a second to import, which recordings from files need not wait for
+
     a, b = np.exp(-1 / (config.fps * tau_s)), np.exp(-1 / (config.fps * 0.15))
     lead = int(5 * tau_s * config.fps)  # until the memory has forgotten its start
     noise = lfilter([1.0], [1.0, -(a + b), a * b], rng.normal(size=lead + config.n_frames))[lead:]
