@@ -31,6 +31,8 @@ from streamscope.core.quality import (
 )
 from streamscope.types import DoubleArray, FloatArray, Shift
 
+_INNER, _OUTER = 0.25, 0.42  # standard deviations of the two blurs, cell diameters,
+_INNER_PX, _OUTER_PX = (1.2, 2.0), (2.5, 4.0)  # and within these, px at working resolution
 _REFRESH_FRAMES = 8  # the template's spectrum is renewed this often, once it is settled
 _CLIP_SD = 2.0
 _STEADINESS = 0.2  # residual variance below this share of the mean earns a pixel no larger vote
@@ -52,8 +54,8 @@ class BandPass:
         self.factor = 2 if max(shape) > config.motion.half_above_px else 1
         self.shape = h, w = shape[0] // self.factor, shape[1] // self.factor
         diameter = config.cell_diameter_px / self.factor
-        self._inner = _gaussian_taps(max(diameter / 4, 1.2))
-        self._outer = _twice_a_box_taps(max(diameter, 5.0) / 2)
+        self._inner = _gaussian_taps(_within(_INNER_PX, _INNER * diameter))
+        self._outer = _triangle_taps(_within(_OUTER_PX, _OUTER * diameter))
         half, widths = (-(-h // 2), -(-w // 2)), (2 * (len(self._inner) - 1), 2 * (len(self._outer) - 1))
         self._line = np.zeros(shape[1] + 2, np.float32)
         self._base = np.zeros((h + widths[0], w + widths[0]), np.float32)
@@ -70,6 +72,11 @@ class BandPass:
         return self._out
 
 
+def _within(limits: tuple[float, float], value: float) -> float:
+    low, high = limits
+    return min(max(value, low), high)
+
+
 def _gaussian_taps(sigma: float) -> FloatArray:
     """Return the taps of a Gaussian of at least three `sigma` to each side."""
     at = np.arange(4 * math.ceil(3 * sigma / 4) + 1)
@@ -77,12 +84,11 @@ def _gaussian_taps(sigma: float) -> FloatArray:
     return np.asarray(taps / (2 * taps.sum() - taps[0]), np.float32)
 
 
-def _twice_a_box_taps(sigma: float) -> FloatArray:
-    """Return the taps of two boxes in a row with the variance of a Gaussian: (n^2 - 1) / 6 for boxes of width n."""
-    n = 2 * round((math.sqrt(6 * sigma**2 + 1) - 1) / 2) + 1
-    taps = np.zeros(4 * math.ceil((n - 1) / 4) + 1)
-    taps[:n] = np.arange(n, 0, -1) / n**2
-    return taps.astype(np.float32)
+def _triangle_taps(sigma: float) -> FloatArray:
+    """Return the taps of a triangle with the variance of a Gaussian: (n^2 - 1) / 6 with feet n samples away."""
+    n = math.sqrt(6 * sigma**2 + 1)
+    taps = np.maximum(0, n - np.arange(4 * math.ceil(n / 4) + 1))
+    return np.asarray(taps / (2 * taps.sum() - taps[0]), np.float32)
 
 
 class Correlation:
