@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.core.kernels import sparse
+from streamscope.core.kernels import medians, sparse
 from streamscope.types import BoolArray, FloatArray, LongArray
 
 LEAST_VIEW = 0.8  # of the frames: what they show is the view
@@ -93,18 +93,23 @@ class FrameBuffer:
 
         Rows and columns that were not always in the field have the median of the frames that showed them.
         """
+        image = np.empty(self.frames.shape[1:], np.float32)
+        height, width = image.shape
         slots = _spread(np.arange(self.n), most)
-        image = np.median(self.frames[slots], axis=0)
+        medians.median_frame(self.frames, slots, 0, height, 0, width, image)
         y0, y1, x0, x1 = self.rects[: self.n].T
-        for y in range(image.shape[0]):
+        for y in range(height):
             seen = (y0 <= y) & (y < y1)
             if seen.any() and not seen[slots].all():
-                image[y] = np.median(self.frames[_spread(np.flatnonzero(seen), most), y], axis=0)
-        for x in range(image.shape[1]):
+                some = _spread(np.flatnonzero(seen), most)
+                medians.median_frame(self.frames, some, y, y + 1, 0, width, image)
+        for x in range(width):
             seen = (x0 <= x) & (x < x1)
             if seen.any() and not seen[slots].all():
-                image[:, x] = np.median(self.frames[_spread(np.flatnonzero(seen), most), :, x], axis=0)
-        return np.asarray(image * self.scale, np.float32)
+                some = _spread(np.flatnonzero(seen), most)
+                medians.median_frame(self.frames, some, 0, height, x, x + 1, image)
+        image *= self.scale
+        return image
 
     def keep(self, positions: LongArray) -> None:
         """Keep only the traces of some components, in this order."""

@@ -60,7 +60,7 @@ class Learner:
         self._block = config.frames(config.detect.block_s)
         self.lag_frames = self._block
         self._demix = Demix(shape, self.model.geometry.step)
-        self._detector = Detector(config, self.model.fine)
+        self._detector = Detector(config, self.model.fine, crew)
         self._births = Births(config, crew)
         self._shapes = Shapes(config, shape)
         self._kinetics = SessionKinetics(config)
