@@ -258,7 +258,7 @@ class Learner:
     def _settle_baselines(self) -> None:
         """Move the mode of each trace into b0, a bounded step at a time."""
         bound = _LARGEST_GAUGE_SN * self.model.sn
-        self.memory.shift_baselines(np.clip(self.memory.window.baselines(), -bound, bound))
+        self.memory.shift_baselines(np.clip(self.memory.baselines(), -bound, bound))
 
     def _refine_shapes(self, slots: LongArray) -> list[int]:
         """Refine the footprints of the cells that were active; return which changed."""
