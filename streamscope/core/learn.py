@@ -54,8 +54,8 @@ class Learner:
     ) -> None:
         self._config = config
         self._shape = shape
-        self.model = Model(config, shape)
         crew = crew or Crew()
+        self.model = Model(config, shape, crew)
         self.memory = Memory(config, self.model, crew)
         self._block = config.frames(config.detect.block_s)
         self.lag_frames = self._block
@@ -63,7 +63,7 @@ class Learner:
         self._detector = Detector(config, self.model.fine, crew)
         self._births = Births(config, crew)
         self._shapes = Shapes(config, shape)
-        self._kinetics = SessionKinetics(config)
+        self._kinetics = SessionKinetics(config, crew)
         self._light = Light()
         self._background = np.zeros(self.model.geometry.grid, np.float32)
         self._fine = np.zeros(self.model.fine.grid, np.float32)
