@@ -54,7 +54,7 @@ class Memory:
         b0 is their median: a mean of the first seconds holds whatever was active in them.
         """
         model, buffer, window = self.model, self.buffer, self.window
-        model.mean[:] = buffer.median(_MEDIAN_FRAMES)
+        model.mean[:] = buffer.median(_MEDIAN_FRAMES, self._crew)
         model.level[:] = 0
         model.settle_b0()
         self._trace()
