@@ -18,7 +18,7 @@ _LEAST_SHARE = 0.8  # of frames in which a site must be in the field
 _MAX_CANDIDATES = 200
 _NOISE_MEMORY_S = 20.0
 _SETTLE_FRAMES = 8  # before the noise of the score is known
-_TOGETHER = 8  # frames that go into the score in one go
+_TOGETHER = 32  # frames that go into the score in one go, most often at the end of the block
 
 
 @dataclass(frozen=True, slots=True)

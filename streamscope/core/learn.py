@@ -62,7 +62,7 @@ class Learner:
         self._demix = Demix(shape, self.model.geometry.step)
         self._detector = Detector(config, self.model.fine, crew)
         self._births = Births(config, crew)
-        self._shapes = Shapes(config, shape)
+        self._shapes = Shapes(config, shape, crew)
         self._kinetics = SessionKinetics(config, crew)
         self._light = Light()
         self._background = np.zeros(self.model.geometry.grid, np.float32)

@@ -18,6 +18,7 @@ from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring_locally
 from streamscope.core.buffer import LEAST_VIEW, FrameBuffer
 from streamscope.core.candidate import best_gaussian, blur, trim
+from streamscope.core.crew import Crew
 from streamscope.core.kernels import blobs, sparse
 from streamscope.core.kernels import shapes as kernels
 from streamscope.core.model import Column, Model, centre_of, unit
@@ -35,8 +36,9 @@ _LEAST_NEWS = 0.15  # part of that energy that is new since the shape was refine
 class Shapes:
     """The statistics of all components, and the update of their footprints."""
 
-    def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
+    def __init__(self, config: EngineConfig, shape: tuple[int, int], crew: Crew | None = None) -> None:
         self._shape = shape
+        self._crew = crew or Crew()
         self._diameter = config.cell_diameter_px
         self._reach = _REACH * config.cell_diameter_px
         self._decay = np.exp(-config.detect.block_s / config.shapes.memory_s)
@@ -124,22 +126,27 @@ class Shapes:
         pixels = np.concatenate(masks)
         weight = weight[:, which] * self._shown(indptr, pixels, buffer, slots)
         sums = np.zeros(indptr[-1], np.float32)
-        kernels.accumulate(
-            buffer.flat,
-            buffer.rects,
-            buffer.scale,
-            model.b0.reshape(-1),
-            model.shape[1],
-            background,
-            *first_block,
-            model.geometry.grid,
-            model.geometry.step,
-            slots,
-            indptr,
-            pixels,
-            np.ascontiguousarray(weight),
-            sums,
-        )
+
+        def accumulate(part: tuple[int, int]) -> None:
+            first, last = part
+            kernels.accumulate(
+                buffer.flat,
+                buffer.rects,
+                buffer.scale,
+                model.b0.reshape(-1),
+                model.shape[1],
+                background,
+                *first_block,
+                model.geometry.grid,
+                model.geometry.step,
+                slots,
+                indptr[first : last + 1],
+                pixels,
+                np.ascontiguousarray(weight[:, first:last]),
+                sums,
+            )
+
+        self._crew.map(accumulate, self._crew.share(0, len(which)))
         for i, k in enumerate(which):
             self.sums[k] += sums[indptr[i] : indptr[i + 1]]
         self.cross[which] += weight.T.astype(np.float64) @ buffer.c[slots].astype(np.float64)

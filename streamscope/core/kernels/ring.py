@@ -386,7 +386,9 @@ def fit_ring_rows(
     rhs = np.empty((n_ring, together), np.float64)
     trace = np.empty(together, np.float64)
     at = np.empty((n_ring + 1, together), np.int64)  # members of the rings, the last of them their centres
-    inside = np.empty((n_ring + 1, together), np.float64)  # 0: outside the field, beside or beyond the last block
+    inside = np.empty(
+        (n_ring + 1, together), np.float64
+    )  # 0: outside the field, beside or beyond the last block
     for begin in range(start, stop, together):
         for m in range(together):
             p = min(begin + m, stop - 1)
