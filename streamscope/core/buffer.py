@@ -99,7 +99,7 @@ class FrameBuffer:
         height, width = image.shape
         slots = _spread(np.arange(self.n), most)
         crew.map(
-            lambda rows: medians.median_frame(self.frames, slots, *rows, 0, width, image),
+            lambda rows: medians.median_frame(self.frames, slots, rows[0], rows[1], 0, width, image),
             crew.share(0, height),
         )
         y0, y1, x0, x1 = self.rects[: self.n].T

@@ -80,7 +80,16 @@ class Detector:
         counts, insides = number >= _SETTLE_FRAMES, self._insides[:n]
         self._crew.map(
             lambda rows: score.update_score(
-                frames, self.planes, insides, self._decay, rates, quantile_rates, counts, *rows, self._zmax
+                frames,
+                self.planes,
+                insides,
+                self._decay,
+                rates,
+                quantile_rates,
+                counts,
+                rows[0],
+                rows[1],
+                self._zmax,
             ),
             self._crew.share(0, self._grid.grid[0]),
         )
