@@ -35,6 +35,7 @@ _LONGER = 1.5  # times that, with each further one
 _MOST_TRIES = 24  # that the wait grows with
 _WEIGHT_OF_FAILURE = 7  # rejections that a component counts for that turned out to be no cell
 _RISEN = 1.2
+_TOGETHER = 8  # candidates for each of the crew: the less often does one wait for the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Births:
         self._waiting: list[Candidate] = []
         self._rejected: DoubleArray = np.zeros((0, 5))  # y, x, score, block of the last rejection, how many
         self._block = 0
-        self._scratch = [np.empty(0, np.float32) for _ in range(crew.n)]
+        self._together = _TOGETHER * crew.n
+        self._scratch = deque(np.empty(0, np.float32) for _ in range(crew.n))  # taken out while in use
 
     def search(self, candidates: list[Candidate], model: Model, buffer: FrameBuffer) -> list[Birth]:
         """Return the cells among the candidates of a block; what lies too close to one of them waits a block."""
@@ -70,9 +72,7 @@ class Births:
         view = buffer.view(LEAST_VIEW)
         while together := self._next(queue, births):
             outcomes = self._crew.map(
-                lambda candidate, scratch: self._try(candidate, model, buffer, view, scratch),
-                together,
-                range(len(together)),
+                lambda candidate: self._try_with_scratch(candidate, model, buffer, view), together
             )
             for candidate, outcome in zip(together, outcomes, strict=True):
                 if isinstance(outcome, Birth):
@@ -86,7 +86,7 @@ class Births:
     def _next(self, queue: deque[Candidate], births: list[Birth]) -> list[Candidate]:
         """Take candidates off the queue that can be tried at a time, as if one by one; none when it is empty."""
         together: list[Candidate] = []
-        while queue and len(together) < self._crew.n:
+        while queue and len(together) < self._together:
             candidate = queue[0]
             if self._close(candidate, [(c.y, c.x) for c in together]):
                 break
@@ -148,13 +148,27 @@ class Births:
         reach = _APART_DIAMETERS * self._diameter
         return any(math.hypot(candidate.y - y, candidate.x - x) < reach for y, x in places)
 
+    def _try_with_scratch(
+        self, candidate: Candidate, model: Model, buffer: FrameBuffer, view: tuple[int, int, int, int]
+    ) -> Birth | Rejected:
+        """Examine a candidate; no more are at it at a time than there are scratches."""
+        half = math.ceil(_BOX_DIAMETERS * self._diameter)
+        needed = buffer.n * (2 * half + 1) ** 2
+        scratch = self._scratch.pop()
+        if scratch.size < needed:
+            scratch = np.empty(needed, np.float32)
+        try:
+            return self._try(candidate, model, buffer, view, scratch)
+        finally:
+            self._scratch.append(scratch)
+
     def _try(
         self,
         candidate: Candidate,
         model: Model,
         buffer: FrameBuffer,
         view: tuple[int, int, int, int],
-        scratch: int,
+        scratch: FloatArray,
     ) -> Birth | Rejected:
         w = model.shape[1]
         top, left, bottom, right = _around(candidate.y, candidate.x, _BOX_DIAMETERS * self._diameter, view)
@@ -215,17 +229,15 @@ class Births:
         slots: LongArray,
         near: LongArray,
         box: tuple[int, int, int, int],
-        scratch: int,
+        scratch: FloatArray,
     ) -> FloatArray:
         """Return what the model does not explain in a box (top, left, bottom, right) of the buffered frames.
 
-        Good until the next call with the same `scratch`: it lies in memory that is used again.
+        It lies in `scratch`.
         """
         top, left, bottom, right = box
         shape = (len(slots), bottom - top, right - left)
-        if self._scratch[scratch].size < math.prod(shape):
-            self._scratch[scratch] = np.empty(math.prod(shape), np.float32)
-        movie = self._scratch[scratch][: math.prod(shape)].reshape(shape)
+        movie = scratch[: math.prod(shape)].reshape(shape)
         geometry, A = model.geometry, model.footprints
         blocks = geometry.around(*box)
         background = apply_ring_locally(model.W, geometry, buffer.rest, slots, blocks)

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.core.kernels import sparse
+from streamscope.core.crew import Crew
+from streamscope.core.kernels import medians, sparse
 from streamscope.types import BoolArray, FloatArray, LongArray
 
 LEAST_VIEW = 0.8  # of the frames: what they show is the view
@@ -19,7 +20,8 @@ class FrameBuffer:
 
     def __init__(self, n_slots: int, shape: tuple[int, int], grid: tuple[int, int]) -> None:
         self.size = n_slots
-        self.frames = np.zeros((n_slots, *shape), np.uint16)
+        self.frames = np.empty((n_slots, *shape), np.uint16)
+        self.frames.fill(0)  # written to, so that no frame waits for its memory
         self.rects = np.zeros((n_slots, 4), np.int64)
         self.blocks = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # D y, with b0 outside the field
         self.rest = np.zeros((n_slots, grid[0] * grid[1]), np.float32)  # D (y - b0 - A c)
@@ -88,23 +90,31 @@ class FrameBuffer:
         y0, y1, x0, x1 = self.rects[slots].T[..., None]
         return np.asarray((y0 <= top) & (bottom <= y1) & (x0 <= left) & (right <= x1))
 
-    def median(self, most: int) -> FloatArray:
+    def median(self, most: int, crew: Crew) -> FloatArray:
         """Return the median image (H, W), ADU, of at most about `most` frames spread over the buffer.
 
         Rows and columns that were not always in the field have the median of the frames that showed them.
         """
+        image = np.empty(self.frames.shape[1:], np.float32)
+        height, width = image.shape
         slots = _spread(np.arange(self.n), most)
-        image = np.median(self.frames[slots], axis=0)
+        crew.map(
+            lambda rows: medians.median_frame(self.frames, slots, rows[0], rows[1], 0, width, image),
+            crew.share(0, height),
+        )
         y0, y1, x0, x1 = self.rects[: self.n].T
-        for y in range(image.shape[0]):
+        for y in range(height):
             seen = (y0 <= y) & (y < y1)
             if seen.any() and not seen[slots].all():
-                image[y] = np.median(self.frames[_spread(np.flatnonzero(seen), most), y], axis=0)
-        for x in range(image.shape[1]):
+                some = _spread(np.flatnonzero(seen), most)
+                medians.median_frame(self.frames, some, y, y + 1, 0, width, image)
+        for x in range(width):
             seen = (x0 <= x) & (x < x1)
             if seen.any() and not seen[slots].all():
-                image[:, x] = np.median(self.frames[_spread(np.flatnonzero(seen), most), :, x], axis=0)
-        return np.asarray(image * self.scale, np.float32)
+                some = _spread(np.flatnonzero(seen), most)
+                medians.median_frame(self.frames, some, 0, height, x, x + 1, image)
+        image *= self.scale
+        return image
 
     def keep(self, positions: LongArray) -> None:
         """Keep only the traces of some components, in this order."""

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.ndimage import label
 
 from streamscope.core.deconvolve import noise_sd
-from streamscope.core.kernels import sites
+from streamscope.core.kernels import blobs, sites
 from streamscope.types import BoolArray, DoubleArray, FloatArray
 
 _LEAST_ACTIVE = 3  # frames
@@ -26,6 +25,8 @@ _DISC = 0.95  # radius of the fit, cell diameters
 _ROUNDS = 3
 _LEAST_EVENT_SD, _PART_OF_LARGEST = 3.0, 0.35  # of an active frame: over the noise, of the largest one
 _CUT = 0.05  # of the peak, at the rim of a footprint
+_BRIGHT = np.float32(0.3)  # of the peak: what counts for the centre of a footprint
+_SIGMAS = np.geomspace(0.15, 0.95, 12)  # of Gaussians that are tried, cell diameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,12 @@ def examine(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rej
     fit = _fit(movie, y, x, diameter)
     if isinstance(fit, Rejected):
         return fit
-    cy, cx = _centroid(fit.image)
+    cy, cx = blobs.centre_above(fit.image, _BRIGHT)
     if np.hypot(cy - y, cx - x) > diameter / 8:  # centre the disc on what was found, once
         fit = _fit(movie, cy, cx, diameter)
         if isinstance(fit, Rejected):
             return fit
-        ny, nx = _centroid(fit.image)
+        ny, nx = blobs.centre_above(fit.image, _BRIGHT)
         if np.hypot(ny - cy, nx - cx) > diameter / 2.5:
             return Rejected("off centre")
     return fit
@@ -140,16 +141,9 @@ def _pearson(a: FloatArray, b: FloatArray, where: BoolArray) -> float:
 
 def best_gaussian(shape: FloatArray, image: FloatArray, diameter: float) -> tuple[float, float]:
     """Return the best correlation with a round Gaussian about the centroid, and its sigma, px."""
-    r2 = _squared_distance(shape.shape, *_centroid(image))
-    where = r2 <= (_DISC * diameter) ** 2
-    sigmas = diameter * np.geomspace(0.15, 0.95, 12)
-    gauss = np.exp(-0.5 * r2[where] / sigmas[:, None] ** 2)
-    gauss -= gauss.mean(1, keepdims=True)
-    values = shape[where] - shape[where].mean()
-    norms = np.sqrt((gauss * gauss).sum(1)) * np.linalg.norm(values) + 1e-12
-    agreement = gauss @ values / norms
-    best = int(agreement.argmax())
-    return float(agreement[best]), float(sigmas[best])
+    sigmas = diameter * _SIGMAS
+    r, best = blobs.best_gaussian(shape, image, _DISC * diameter, sigmas)
+    return float(r), float(sigmas[best])
 
 
 def _squared_distance(shape: tuple[int, ...], y: float, x: float) -> DoubleArray:
@@ -157,21 +151,12 @@ def _squared_distance(shape: tuple[int, ...], y: float, x: float) -> DoubleArray
     return np.asarray(np.add.outer((np.arange(shape[0]) - y) ** 2, (np.arange(shape[1]) - x) ** 2))
 
 
-def _centroid(image: FloatArray) -> tuple[float, float]:
-    strong = np.where(image > 0.3 * image.max(), image, 0)
-    total = float(strong.sum()) + 1e-12
-    rows, cols = strong.sum(1, dtype=np.float64), strong.sum(0, dtype=np.float64)
-    return float(rows @ np.arange(len(rows))) / total, float(cols @ np.arange(len(cols))) / total
-
-
 def trim(image: FloatArray, seed: tuple[int, int] | tuple[np.intp, ...]) -> FloatArray:
     """Return the part of a footprint that is connected with its peak, above 5 % of it, at unit norm.
 
     An image without light comes back as zeros.
     """
-    smooth = blur(image)
-    parts, _ = label(smooth > _CUT * smooth.max())
-    keep = parts == parts[tuple(int(s) for s in seed)]
-    out = np.where(keep, image, 0).astype(np.float32)
+    out = image.copy()
+    blobs.keep_part(blur(image), out, _CUT, int(seed[0]), int(seed[1]))
     norm = float(np.linalg.norm(out))
     return out / norm if norm > 0 else out

@@ -10,6 +10,7 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import RingGeometry
+from streamscope.core.crew import Crew
 from streamscope.core.kernels import score
 from streamscope.types import FloatArray
 
@@ -17,6 +18,7 @@ _LEAST_SHARE = 0.8  # of frames in which a site must be in the field
 _MAX_CANDIDATES = 200
 _NOISE_MEMORY_S = 20.0
 _SETTLE_FRAMES = 8  # before the noise of the score is known
+_TOGETHER = 32  # frames that go into the score in one go, most often at the end of the block
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,9 @@ class Candidate:
 class Detector:
     """Keeps the score of the residual and gives its maxima block by block."""
 
-    def __init__(self, config: EngineConfig, grid: RingGeometry) -> None:
+    def __init__(self, config: EngineConfig, grid: RingGeometry, crew: Crew | None = None) -> None:
         self._grid = grid
+        self._crew = crew or Crew()
         self._sigma = max(config.cell_diameter_px / 4 / grid.step, 0.5)
         self._radius = max(1, round(config.cell_diameter_px / 2 / grid.step))
         self._threshold = config.detect.threshold
@@ -42,31 +45,62 @@ class Detector:
         self.planes = np.zeros((7, *grid.grid), np.float32)
         self._zmax = np.zeros(grid.grid, np.float32)
         self._n = 0
+        self._waiting = np.zeros((_TOGETHER, *grid.grid), np.float32)  # frames that are not in the score yet
+        self._insides = np.zeros((_TOGETHER, 4), np.int64)
+        self._n_waiting = 0
 
     def restart(self) -> None:
         """Forget all frames."""
         self.planes.fill(0)
         self._zmax.fill(0)
-        self._n = 0
+        self._n = self._n_waiting = 0
 
     def update(self, residual: FloatArray, field: tuple[int, int, int, int]) -> None:
-        """Let the residual (h, w) of one frame into the score."""
-        blurred = np.asarray(cv2.GaussianBlur(residual, (0, 0), self._sigma), np.float32)
-        self._n += 1
-        if self._n <= 2:  # no second difference yet
-            self.planes[1], self.planes[0] = self.planes[0].copy(), blurred
-            return
-        rate = np.float32(1 / min(self._n - 2, self._memory))
+        """Let the residual (h, w) of one frame into the score: at the latest when the candidates are asked for."""
         step = self._grid.step
         y0, y1, x0, x1 = field
-        inside = np.array([-(-y0 // step), y1 // step, -(-x0 // step), x1 // step], np.int64)
-        quantile_rate = np.float32(max(0.02, 2.0 / self._n) * 20 / self._fps)
-        score.update_score(blurred, self.planes, inside, self._decay, rate, quantile_rate, self._zmax)
-        if self._n < _SETTLE_FRAMES:
-            self._zmax.fill(0)
+        self._waiting[self._n_waiting] = residual
+        self._insides[self._n_waiting] = -(-y0 // step), y1 // step, -(-x0 // step), x1 // step
+        self._n_waiting += 1
+        if self._n_waiting == _TOGETHER or self._n < 2:
+            self._score_waiting()
+
+    def _score_waiting(self) -> None:
+        """Let the frames that wait into the score, all in one go: its state is then moved only once."""
+        n = self._n_waiting
+        frames, self._n_waiting = self._waiting[:n], 0
+        self._crew.map(self._blur, frames)
+        number = np.arange(self._n + 1, self._n + n + 1)
+        self._n += n
+        if self._n <= 2:  # no second difference yet
+            self.planes[1], self.planes[0] = self.planes[0].copy(), frames[-1]
+            return
+        rates = (1 / np.minimum(number - 2, self._memory)).astype(np.float32)
+        quantile_rates = (np.maximum(0.02, 2.0 / number) * 20 / self._fps).astype(np.float32)
+        counts, insides = number >= _SETTLE_FRAMES, self._insides[:n]
+        self._crew.map(
+            lambda rows: score.update_score(
+                frames,
+                self.planes,
+                insides,
+                self._decay,
+                rates,
+                quantile_rates,
+                counts,
+                rows[0],
+                rows[1],
+                self._zmax,
+            ),
+            self._crew.share(0, self._grid.grid[0]),
+        )
+
+    def _blur(self, residual: FloatArray) -> None:
+        cv2.GaussianBlur(residual, (0, 0), self._sigma, dst=residual)
 
     def candidates(self) -> list[Candidate]:
         """Return the maxima of the block that ends here, at most 200, strongest first, and begin a new block."""
+        if self._n_waiting:
+            self._score_waiting()
         places = np.zeros((int(np.count_nonzero(self._zmax >= self._threshold)), 2), np.int64)
         n = score.local_maxima(
             self._zmax,

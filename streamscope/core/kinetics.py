@@ -14,6 +14,7 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.buffer import TraceWindow
+from streamscope.core.crew import Crew
 from streamscope.core.events import find_events
 from streamscope.core.response import Response
 from streamscope.types import DoubleArray, FloatArray, Kinetics
@@ -44,6 +45,7 @@ def fit_kinetics(
     margin: float = 0.0,
     n_stretches: int = 48,
     n_trials: int = 60,
+    crew: Crew | None = None,
 ) -> Kinetics:
     """Return the time constants that explain the liveliest stretches of the traces best.
 
@@ -63,6 +65,8 @@ def fit_kinetics(
         By how much the mean log of the cost must fall for `start` to be left.
     n_stretches, n_trials : int
         Bounds of the work.
+    crew : Crew, optional
+        Shares the stretches.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def fit_kinetics(
     stretches = _liveliest(C_raw, sn, round(_SPAN_S * fps), n_stretches)
     if len(stretches) < _FEWEST_STRETCHES:
         return best
-    cost = _Cost(stretches, fps)
+    cost = _Cost(stretches, fps, crew or Crew())
     found = _descend(cost, best, given, n_trials)
     if cost.mean(found) > cost.mean(best) - margin:
         found = best
@@ -90,8 +94,9 @@ class SessionKinetics:
     The moments are 15 s, 30 s, 1 min, 2 min and so on, doubling, so that the work does not grow with the session.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, crew: Crew | None = None) -> None:
         self._config = config
+        self._crew = crew
         self._given = self.present = Kinetics(config.decay_s)
         self._next = config.frames(_FIRST_FIT_S)
 
@@ -110,6 +115,7 @@ class SessionKinetics:
             _CLEARLY_BETTER if held else 0.0,
             _LIVE_STRETCHES,
             _LIVE_TRIALS,
+            self._crew,
         )
         later = n_frames if self.present.fitted else self._config.frames(_RETRY_S)
         self._next = n_frames + later
@@ -119,8 +125,8 @@ class SessionKinetics:
 class _Cost:
     """The cost of time constants on each stretch, (n,), with those known remembered."""
 
-    def __init__(self, stretches: FloatArray, fps: float) -> None:
-        self._stretches, self._fps = stretches, fps
+    def __init__(self, stretches: FloatArray, fps: float, crew: Crew) -> None:
+        self._stretches, self._fps, self._crew = stretches, fps, crew
         self._n_samples = np.isfinite(stretches).sum(1)
         self._known: dict[tuple[float, float], DoubleArray] = {}
 
@@ -128,7 +134,11 @@ class _Cost:
         key = (kinetics.decay_s, kinetics.rise_s)
         if key not in self._known:
             response = Response.make(self._fps, kinetics)
-            S, squares = find_events(self._stretches, response, _LEAST, size=_WINDOW)
+            parts = self._crew.map(
+                lambda part: find_events(self._stretches[slice(*part)], response, _LEAST, size=_WINDOW),
+                self._crew.share(0, len(self._stretches)),
+            )
+            S, squares = (np.concatenate(values) for values in zip(*parts, strict=True))
             self._known[key] = (0.5 * squares + _LEAST * response.norm * S.sum(1)) / self._n_samples
         return self._known[key]
 

@@ -54,16 +54,16 @@ class Learner:
     ) -> None:
         self._config = config
         self._shape = shape
-        self.model = Model(config, shape)
         crew = crew or Crew()
+        self.model = Model(config, shape, crew)
         self.memory = Memory(config, self.model, crew)
         self._block = config.frames(config.detect.block_s)
         self.lag_frames = self._block
         self._demix = Demix(shape, self.model.geometry.step)
-        self._detector = Detector(config, self.model.fine)
+        self._detector = Detector(config, self.model.fine, crew)
         self._births = Births(config, crew)
-        self._shapes = Shapes(config, shape)
-        self._kinetics = SessionKinetics(config)
+        self._shapes = Shapes(config, shape, crew)
+        self._kinetics = SessionKinetics(config, crew)
         self._light = Light()
         self._background = np.zeros(self.model.geometry.grid, np.float32)
         self._fine = np.zeros(self.model.fine.grid, np.float32)
@@ -258,7 +258,7 @@ class Learner:
     def _settle_baselines(self) -> None:
         """Move the mode of each trace into b0, a bounded step at a time."""
         bound = _LARGEST_GAUGE_SN * self.model.sn
-        self.memory.shift_baselines(np.clip(self.memory.window.baselines(), -bound, bound))
+        self.memory.shift_baselines(np.clip(self.memory.baselines(), -bound, bound))
 
     def _refine_shapes(self, slots: LongArray) -> list[int]:
         """Refine the footprints of the cells that were active; return which changed."""

@@ -54,7 +54,7 @@ class Memory:
         b0 is their median: a mean of the first seconds holds whatever was active in them.
         """
         model, buffer, window = self.model, self.buffer, self.window
-        model.mean[:] = buffer.median(_MEDIAN_FRAMES)
+        model.mean[:] = buffer.median(_MEDIAN_FRAMES, self._crew)
         model.level[:] = 0
         model.settle_b0()
         self._trace()
@@ -72,6 +72,12 @@ class Memory:
         self.history.blocks *= np.float32(factor)
         self.buffer.clear()
         self.window.restart(self.window.y[:0])
+
+    def baselines(self) -> FloatArray:
+        """Return the mode of each trace of the last half minute, (K,), ADU."""
+        parts = self._crew.share(0, self.model.n)
+        modes = self._crew.map(lambda part: self.window.baselines(np.arange(*part)), parts)
+        return np.concatenate([np.zeros(0, np.float32), *modes])
 
     def shift_baselines(self, shift: FloatArray) -> None:
         """Move a constant from each trace (K,) into b0."""
@@ -121,7 +127,12 @@ class Memory:
         buffer, model = self.buffer, self.model
         self._crew.map(self._project_stored, [which[a:b] for a, b in self._crew.share(0, len(which))])
         seen = np.arange(model.n) if ring else which
-        model.V.dot_many(buffer.blocks[: buffer.n], seen, buffer.seen[: buffer.n])
+        self._crew.map(
+            lambda part: model.V.dot_many(
+                buffer.blocks[part[0] : part[1]], seen, buffer.seen[part[0] : part[1]]
+            ),
+            self._crew.share(0, buffer.n),
+        )
 
     def _project_stored(self, which: LongArray) -> None:
         buffer, model = self.buffer, self.model
@@ -159,11 +170,15 @@ class Memory:
     def _find_activity(self) -> None:
         """Compute activity and cell-free blocks of the buffered frames from their traces."""
         model, buffer, n = self.model, self.buffer, self.buffer.n
-        if model.n:
-            order = buffer.order()
-            traces = np.ascontiguousarray(buffer.y[order].T) / model.sn[:, None]
-            c = deconvolve(traces, self._g, LEAST_EVENT_SN)[0] * model.sn[:, None]
-            buffer.c[order] = c.T
+        order = buffer.order()
+
+        def find(part: tuple[int, int]) -> None:
+            some = slice(*part)
+            traces = np.ascontiguousarray(buffer.y[order, some].T) / model.sn[some, None]
+            c = deconvolve(traces, self._g, LEAST_EVENT_SN)[0] * model.sn[some, None]
+            buffer.c[order, some] = c.T
+
+        self._crew.map(find, self._crew.share(0, model.n))
         self._subtract_model(buffer.blocks[:n], buffer.c[:n], buffer.rest[:n])
 
     def _recall(self, new: LongArray) -> None:
@@ -181,7 +196,9 @@ class Memory:
         n = history.n
         rest = np.empty((n, model.geometry.n_bins), np.float32)
         self._subtract_model(history.blocks[:n], history.c[:n], rest)
-        rest -= rest.mean(0)
+        self._crew.map(
+            lambda part: _take_mean_off(rest[:, slice(*part)]), self._crew.share(0, model.geometry.n_bins)
+        )
         prior = ring_mean_weights(model.b0_blocks, model.geometry)
         ridge, W = max(2e-5, 0.05 / n), np.zeros_like(prior)
         self._crew.map(
@@ -192,5 +209,15 @@ class Memory:
 
     def _subtract_model(self, blocks: FloatArray, c: FloatArray, out: FloatArray) -> None:
         """Fill `out` (n, P') with remembered blocks less static background and cells with activity `c` (n, K)."""
-        coarse = self.model.coarse
-        sparse.subtract_model(blocks, self.model.b0_blocks, coarse.indptr, coarse.bins, coarse.values, c, out)
+        coarse, still = self.model.coarse, self.model.b0_blocks
+        rows = coarse.indptr, coarse.bins, coarse.values
+
+        def subtract(part: tuple[int, int]) -> None:
+            some = slice(*part)
+            sparse.subtract_model(blocks[some], still, *rows, c[some], out[some])
+
+        self._crew.map(subtract, self._crew.share(0, len(out)))
+
+
+def _take_mean_off(series: FloatArray) -> None:
+    series -= series.mean(0)

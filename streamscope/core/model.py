@@ -17,6 +17,7 @@ from streamscope.core.background import (
     ring_mean_weights,
     ring_rows,
 )
+from streamscope.core.crew import Crew
 from streamscope.core.epoch import PROVISIONAL, Epoch
 from streamscope.core.kernels import sparse
 from streamscope.core.mean_image import MeanImage
@@ -48,7 +49,8 @@ class Model:
     nothing accumulates.
     """
 
-    def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
+    def __init__(self, config: EngineConfig, shape: tuple[int, int], crew: Crew | None = None) -> None:
+        self._crew = crew or Crew()
         self._diameter = diameter = config.cell_diameter_px
         self.shape = shape
         self.fine = _grid(shape, detection_step(diameter))
@@ -131,16 +133,23 @@ class Model:
     def rebuild(self) -> None:
         """Derive everything that depends on the footprints and the ring."""
         self.footprints = Footprints.from_columns(self.shape, self.columns)
+        VDA, _ = self._crew.map(lambda derive: derive(), (self._derive_background, self._derive_overlaps))
+        self.solve = inverse_of(self.AtA, VDA, self.centres, self._diameter)
+        self._project_b0()
+
+    def _derive_background(self) -> SparseRows:
+        """Derive what blocks and ring see of the footprints; return V D A."""
+        self.coarse: SparseRows = bin_footprints(self.footprints, self.geometry)
+        self.V: SparseRows = ring_rows(fold(self.footprints, self.geometry), self.W, self.geometry)
+        return products(self.V, self.coarse, self.geometry.grid[1])
+
+    def _derive_overlaps(self) -> None:
+        """Derive where the footprints are, what they share, and what the detection grid sees of them."""
         A = self.footprints
         self.centres = np.empty((self.n, 2))
         sparse.centres(A.indptr, A.pixels, A.weights, self.shape[1], self.centres)
-        self.coarse: SparseRows = bin_footprints(self.footprints, self.geometry)
-        self.detail: SparseRows = bin_footprints(self.footprints, self.fine)
-        self.V: SparseRows = ring_rows(fold(self.footprints, self.geometry), self.W, self.geometry)
-        self.AtA = overlaps(self.footprints)
-        VDA = products(self.V, self.coarse, self.geometry.grid[1])
-        self.solve = inverse_of(self.AtA, VDA, self.centres, self._diameter)
-        self._project_b0()
+        self.AtA: SparseRows = overlaps(A)
+        self.detail: SparseRows = bin_footprints(A, self.fine)
 
     def settle_b0(self) -> None:
         """Renew b0, its blocks and projections, from the mean image and the cells' part in it."""

@@ -18,8 +18,9 @@ from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring_locally
 from streamscope.core.buffer import LEAST_VIEW, FrameBuffer
 from streamscope.core.candidate import best_gaussian, blur, trim
+from streamscope.core.crew import Crew
+from streamscope.core.kernels import blobs, sparse
 from streamscope.core.kernels import shapes as kernels
-from streamscope.core.kernels import sparse
 from streamscope.core.model import Column, Model, centre_of, unit
 from streamscope.types import BoolArray, DoubleArray, FloatArray, IntArray, LongArray
 
@@ -35,8 +36,9 @@ _LEAST_NEWS = 0.15  # part of that energy that is new since the shape was refine
 class Shapes:
     """The statistics of all components, and the update of their footprints."""
 
-    def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
+    def __init__(self, config: EngineConfig, shape: tuple[int, int], crew: Crew | None = None) -> None:
         self._shape = shape
+        self._crew = crew or Crew()
         self._diameter = config.cell_diameter_px
         self._reach = _REACH * config.cell_diameter_px
         self._decay = np.exp(-config.detect.block_s / config.shapes.memory_s)
@@ -97,7 +99,7 @@ class Shapes:
         for k in new:
             seen = weight[:, k] > 0
             if seen.any():
-                blocks = model.geometry.around(*self._box(self.masks[k]))
+                blocks = model.geometry.around(*blobs.extent(self.masks[k], self._shape[1]))
                 background = apply_ring_locally(model.W, model.geometry, buffer.rest, slots[seen], blocks)
                 self._add(model, buffer, slots[seen], np.array([k]), weight[seen], background, blocks[:2])
 
@@ -124,22 +126,27 @@ class Shapes:
         pixels = np.concatenate(masks)
         weight = weight[:, which] * self._shown(indptr, pixels, buffer, slots)
         sums = np.zeros(indptr[-1], np.float32)
-        kernels.accumulate(
-            buffer.flat,
-            buffer.rects,
-            buffer.scale,
-            model.b0.reshape(-1),
-            model.shape[1],
-            background,
-            *first_block,
-            model.geometry.grid,
-            model.geometry.step,
-            slots,
-            indptr,
-            pixels,
-            np.ascontiguousarray(weight),
-            sums,
-        )
+
+        def accumulate(part: tuple[int, int]) -> None:
+            first, last = part
+            kernels.accumulate(
+                buffer.flat,
+                buffer.rects,
+                buffer.scale,
+                model.b0.reshape(-1),
+                model.shape[1],
+                background,
+                *first_block,
+                model.geometry.grid,
+                model.geometry.step,
+                slots,
+                indptr[first : last + 1],
+                pixels,
+                np.ascontiguousarray(weight[:, first:last]),
+                sums,
+            )
+
+        self._crew.map(accumulate, self._crew.share(0, len(which)))
         for i, k in enumerate(which):
             self.sums[k] += sums[indptr[i] : indptr[i + 1]]
         self.cross[which] += weight.T.astype(np.float64) @ buffer.c[slots].astype(np.float64)
@@ -186,10 +193,8 @@ class Shapes:
     def _level(self, mask: IntArray, estimate: FloatArray, old: Column) -> None:
         """Take the level of its rim out of an estimate, where it is above 0."""
         y, x = centre_of(old, self._shape[1])
-        apart = np.hypot(mask // self._shape[1] - y, mask % self._shape[1] - x)
-        rim = apart > _RIM * self._diameter
-        if rim.any():
-            estimate -= max(float(np.median(estimate[rim])), 0.0)
+        level = blobs.rim_level(mask, self._shape[1], y, x, _RIM * self._diameter, estimate)
+        estimate -= max(level, np.float32(0))
 
     def _roundness(self, mask: IntArray, estimate: FloatArray) -> float:
         """Return how much an estimate looks like a cell: r with the round Gaussian that fits it best."""
@@ -199,18 +204,14 @@ class Shapes:
     def _bright(self, column: Column) -> tuple[float, float]:
         """Return the centre of what is above half the maximum of a footprint: where its light is."""
         image, top, left = self._image(*column)
-        smooth = blur(image)
-        core = np.where(smooth > 0.5 * smooth.max(), smooth, 0).astype(np.float64)
-        total = core.sum() + 1e-12
-        y, x = core.sum(1) @ np.arange(core.shape[0]), core.sum(0) @ np.arange(core.shape[1])
-        return top + float(y / total), left + float(x / total)
+        y, x = blobs.centre_above(blur(image), np.float32(0.5))
+        return top + y, left + x
 
     def _image(self, mask: IntArray, values: FloatArray) -> tuple[FloatArray, int, int]:
         """Return values (n,) of a mask as an image, 0 around them, and the row and column of its first pixel."""
-        rows, cols = mask // self._shape[1], mask % self._shape[1]
-        top, left, bottom, right = self._box(mask)
-        image = np.zeros((bottom - top, right - left), np.float32)
-        image[rows - top, cols - left] = values
+        top, left, bottom, right = blobs.extent(mask, self._shape[1])
+        image = np.empty((bottom - top, right - left), np.float32)
+        blobs.fill_image(mask, values, self._shape[1], top, left, image)
         return image, top, left
 
     def _tidy(self, mask: IntArray, estimate: FloatArray, old: Column) -> Column | None:
@@ -220,17 +221,12 @@ class Shapes:
             return None
         width = self._shape[1]
         y, x = centre_of(old, width)
-        seed = _peak_near(image, y - top, x - left, self._reach / 3)
+        seed = blobs.peak_near(image, y - top, x - left, max(self._reach / 3, 1.0))
         image = trim(image, seed)
         v, u = np.nonzero(image)
         if len(v) < _LEAST_AREA * np.pi * (self._reach / _REACH / 2) ** 2:
             return None
         return unit(((v + top) * width + u + left).astype(np.int32), image[v, u])
-
-    def _box(self, mask: IntArray) -> tuple[int, int, int, int]:
-        """Return first row and column of a mask and its last ones plus 1."""
-        rows, cols = mask // self._shape[1], mask % self._shape[1]
-        return int(rows.min()), int(cols.min()), int(rows.max()) + 1, int(cols.max()) + 1
 
     def _mask(self, column: Column) -> IntArray:
         h, w = self._shape
@@ -240,13 +236,3 @@ class Shapes:
         cols = np.arange(max(0, int(x - reach)), min(w, int(x + reach) + 2))
         inside = np.hypot(rows[:, None] - y, cols[None] - x) <= reach
         return np.asarray((rows[:, None] * w + cols[None])[inside], np.int32)
-
-
-def _peak_near(image: FloatArray, y: float, x: float, reach: float) -> tuple[int, int]:
-    """Return the brightest pixel within `reach` of (y, x)."""
-    rows, cols = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
-    near = np.hypot(rows - y, cols - x) <= max(reach, 1.0)
-    if not near.any():
-        near[:] = True
-    best = int(np.argmax(np.where(near, image, -1)))
-    return best // image.shape[1], best % image.shape[1]

@@ -21,7 +21,17 @@ from streamscope.core.response import Response
 from streamscope.core.rois import FixedRois
 from streamscope.types import ByteArray, Footprints, Frame, FrameResult, Kinetics, Shift
 
-_LEARNS = ("sparse", "score", "shapes", "ring", "oasis", "sites", "spikes")  # kernels of the learner
+_LEARNS = (
+    "sparse",
+    "score",
+    "shapes",
+    "ring",
+    "oasis",
+    "sites",
+    "spikes",
+    "medians",
+    "blobs",
+)  # kernels of the learner
 _CELLS = ((20.0, 20.0), (20.0, 25.0), (40.0, 30.0), (44.0, 46.0))
 _N_FRAMES = 120
 _SHAPE = (64, 64)

@@ -25,6 +25,7 @@ from streamscope.types import ComponentEvent, FrameResult, Tail
 
 __all__ = ["Journal", "JournalReader"]
 
+_PAGE_BYTES = 32768  # an epoch is long: with pages of 4 kB SQLite spends as long on their bookkeeping
 _FRAME_ROW = "INSERT INTO frames VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -54,6 +55,7 @@ class Journal:
         with self._errors():
             # One thread at a time, but it may be made in one and written in another.
             self._db = sqlite3.connect(path, check_same_thread=False)
+            self._db.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # before there is a page
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")

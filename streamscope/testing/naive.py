@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import label
 
 from streamscope.core.response import Response
 from streamscope.types import BoolArray, DoubleArray, FloatArray, Footprints, IntArray, LongArray
@@ -287,3 +288,34 @@ def fit_site(
         trace = above_baseline(flat @ image)
     active = active_in(trace)
     return "too short" if active.sum() < fewest else "done", image, trace, active
+
+
+def centre_above(image: FloatArray, part: float) -> tuple[float, float]:
+    """Return the centre of mass (y, x) of what is above `part` of the maximum of an image."""
+    strong = np.where(image > np.float32(part) * image.max(), image, 0).astype(np.float64)
+    rows, cols = np.mgrid[: image.shape[0], : image.shape[1]]
+    total = float(strong.sum()) + 1e-12
+    return float((strong * rows).sum()) / total, float((strong * cols).sum()) / total
+
+
+def gaussian_agreement(
+    shape: FloatArray, centre: tuple[float, float], reach: float, sigmas: DoubleArray
+) -> DoubleArray:
+    """Return the correlation of `shape` (h, w) with round Gaussians about a place, for each sigma."""
+    rows, cols = np.mgrid[: shape.shape[0], : shape.shape[1]]
+    square = (rows - centre[0]) ** 2 + (cols - centre[1]) ** 2
+    near = square <= reach**2
+    values = shape[near].astype(np.float64)
+    values = values - (values.mean() if len(values) else 0)
+    out = np.zeros(len(sigmas))
+    for i, sigma in enumerate(sigmas):
+        gauss = np.exp(-0.5 * square[near] / sigma**2)
+        gauss = gauss - (gauss.mean() if len(gauss) else 0)
+        out[i] = gauss @ values / (np.linalg.norm(gauss) * np.linalg.norm(values) + 1e-12)
+    return out
+
+
+def connected_part(smooth: FloatArray, image: FloatArray, cut: float, at: tuple[int, int]) -> FloatArray:
+    """Return an image without what is not above `cut` of the maximum of `smooth`, or not connected with `at`."""
+    parts, _ = label(smooth > cut * smooth.max())
+    return np.where((parts == parts[at]) & (parts > 0), image, 0).astype(np.float32)

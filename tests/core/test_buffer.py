@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from streamscope.core.buffer import CoarseHistory, FrameBuffer, TraceWindow
+from streamscope.core.crew import Crew
 
 SHAPE, GRID = (4, 6), (2, 3)
 
@@ -54,7 +55,7 @@ def test_the_median_of_what_was_not_always_in_view_is_that_of_the_frames_that_sh
         if t in (2, 5, 6):
             image[:], field = 10 * t, (0, 5, 0, 7)
         buffer.push(image, field, t, blocks, blocks, blocks, *[nothing] * 4)
-    median = buffer.median(51)
+    median = buffer.median(51, Crew())
     assert np.all(median[:4, 1:] == np.median([50, 51, 20, 53, 54, 50, 60, 57, 58]))
     assert np.all(median[4] == 50)
     assert np.all(median[:, 0] == 50)
@@ -67,7 +68,7 @@ def test_what_never_was_in_view_has_the_median_of_the_repeated_edge():
     for t in range(3):
         image = np.full((4, 6), 30 + t, np.float32)
         buffer.push(image, (0, 4, 0, 5), t, blocks, blocks, blocks, *[nothing] * 4)
-    assert np.all(buffer.median(51) == 31)
+    assert np.all(buffer.median(51, Crew()) == 31)
 
 
 def test_the_view_is_what_most_frames_showed():

@@ -28,25 +28,64 @@ def test_the_score_of_every_frame_equals_the_plain_one(shape, decay):
     planes = np.zeros((7, *shape), np.float32)
     for t in range(n_frames):
         z = np.full(shape, -np.inf, np.float32)
-        score.update_score(
-            residual[t],
+        update(
+            residual[t : t + 1],
             planes,
-            fields[t],
-            np.float32(decay),
-            np.float32(rate[t]),
-            np.float32(quantile_rate[t]),
+            fields[t : t + 1],
+            decay,
+            rate[t : t + 1],
+            quantile_rate[t : t + 1],
             z,
         )
         assert np.allclose(z.ravel(), expected[t], rtol=5e-3, atol=5e-3)
         assert np.allclose(planes[6].ravel(), shares[t], atol=1e-5)
 
 
+def update(residuals, planes, fields, decay, rates, quantile_rates, z, counts=None, rows=None):
+    """Let frames into the score with the dtypes of the detector."""
+    n = len(residuals)
+    score.update_score(
+        np.ascontiguousarray(residuals, np.float32),
+        planes,
+        np.array(fields, np.int64),
+        np.float32(decay),
+        np.asarray(rates, np.float32),
+        np.asarray(quantile_rates, np.float32),
+        np.ones(n, bool) if counts is None else counts,
+        *(rows or (0, z.shape[0])),
+        z,
+    )
+
+
+def test_many_frames_in_parts_of_the_rows_give_what_each_frame_by_itself_gives():
+    rng, shape, n = np.random.default_rng(5), (7, 6), 12
+    residual, rate = rng.normal(0, 1, (n, *shape)), 1 / np.arange(1, n + 1)
+    fields = [random_field(rng, shape) for _ in range(n)]
+    counts = np.arange(n) >= 4
+    one, planes = np.zeros(shape, np.float32), np.zeros((7, *shape), np.float32)
+    for t in range(n):
+        update(
+            residual[t : t + 1],
+            planes,
+            fields[t : t + 1],
+            0.8,
+            rate[t : t + 1],
+            rate[t : t + 1],
+            one,
+            counts[t : t + 1],
+        )
+    many, parts = np.zeros(shape, np.float32), np.zeros((7, *shape), np.float32)
+    for rows in ((4, 7), (0, 4)):
+        update(residual, parts, fields, 0.8, rate, rate, many, counts, rows)
+    assert np.array_equal(parts, planes)
+    assert np.array_equal(many, one)
+    assert many.max() > 0
+
+
 def test_the_largest_score_of_a_block_is_kept():
     z, planes = np.full((2, 2), 50, np.float32), np.zeros((7, 2, 2), np.float32)
     z[1] = -50
-    field = np.array([0, 2, 0, 2])
-    rates = np.float32(0.8), np.float32(0.1), np.float32(0.1)
-    score.update_score(np.ones((2, 2), np.float32), planes, field, *rates, z)
+    update(np.ones((1, 2, 2)), planes, [[0, 2, 0, 2]], 0.8, [0.1], [0.1], z)
     assert (z[0] == 50).all()
     assert (z[1] > 0).all()
 

@@ -1,10 +1,13 @@
 """The learner and inference together, on small movies whose cells are known."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import SparseRows
+from streamscope.core.crew import Crew
 from streamscope.core.detect import Candidate
 from streamscope.core.epoch import CONFIRMED, PROVISIONAL, Epoch
 from streamscope.core.infer import Infer
@@ -38,9 +41,9 @@ class Movie:
             self.frames[t] = np.clip(image + rng.normal(0, 4, SHAPE), 0, 255)
 
 
-def run(movie, config=CONFIG):
+def run(movie, config=CONFIG, crew=None):
     """Return the results of all frames and the epochs, adopted a fixed lag after their last frame."""
-    infer, learner = Infer(config, SHAPE), Learner(config, SHAPE)
+    infer, learner = Infer(config, SHAPE), Learner(config, SHAPE, crew=crew)
     aligned, waiting, results, epochs = np.zeros(SHAPE, np.float32), {}, [], []
     for index, image in enumerate(movie.frames):
         if index in waiting:
@@ -57,6 +60,26 @@ def run(movie, config=CONFIG):
 def session():
     movie = Movie(600)
     return movie, *run(movie)
+
+
+class Threads(Crew):
+    """Three threads."""
+
+    n = 3
+
+    def map(self, work, *pieces):
+        with ThreadPoolExecutor(self.n) as pool:
+            return list(pool.map(work, *pieces))
+
+
+def test_what_is_learned_does_not_depend_on_the_number_of_threads(session):
+    movie, results, epochs, _ = session
+    others, other_epochs, _ = run(movie, crew=Threads())
+    assert [len(other.c) for other in others] == [len(result.c) for result in results]
+    assert all(np.array_equal(other.c, result.c) for other, result in zip(others, results, strict=True))
+    for other, epoch in zip(other_epochs, epochs, strict=True):
+        mine = epoch.arrays()
+        assert [k for k, v in other.arrays().items() if not np.array_equal(v, mine[k])] == []
 
 
 def position_of(epoch, footprint):

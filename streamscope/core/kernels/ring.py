@@ -323,27 +323,42 @@ def offset_products(x: FloatArray, apart: LongArray, first: int, last: int, out:
 
 
 @kernel
-def solve_positive(gram: DoubleArray, rhs: DoubleArray, n: int) -> None:
-    """Solve the leading n x n positive definite system in place by Cholesky; `rhs` becomes the solution."""
+def solve_positive(gram: DoubleArray, rhs: DoubleArray) -> None:
+    """Solve n x n positive definite systems in place by Cholesky, gram (n, n, m); `rhs` (n, m) becomes the solutions.
+
+    The m systems lie side by side, so that each step is done for all of them at once.
+    """
+    n = rhs.shape[0]
     for i in range(n):
         for j in range(i + 1):
             total = gram[i, j]
             for k in range(j):
-                total -= gram[i, k] * gram[j, k]
+                a, b = gram[i, k], gram[j, k]
+                for m in range(total.shape[0]):
+                    total[m] -= a[m] * b[m]
             if i == j:
-                gram[i, i] = np.sqrt(max(total, 1e-300))
+                for m in range(total.shape[0]):
+                    total[m] = 1.0 / np.sqrt(max(total[m], 1e-300))
             else:
-                gram[i, j] = total / gram[j, j]
+                scale = gram[j, j]
+                for m in range(total.shape[0]):
+                    total[m] *= scale[m]
     for i in range(n):
-        total = rhs[i]
+        total, scale = rhs[i], gram[i, i]
         for k in range(i):
-            total -= gram[i, k] * rhs[k]
-        rhs[i] = total / gram[i, i]
+            a, b = gram[i, k], rhs[k]
+            for m in range(total.shape[0]):
+                total[m] -= a[m] * b[m]
+        for m in range(total.shape[0]):
+            total[m] *= scale[m]
     for i in range(n - 1, -1, -1):
-        total = rhs[i]
+        total, scale = rhs[i], gram[i, i]
         for k in range(i + 1, n):
-            total -= gram[k, i] * rhs[k]
-        rhs[i] = total / gram[i, i]
+            a, b = gram[k, i], rhs[k]
+            for m in range(total.shape[0]):
+                total[m] -= a[m] * b[m]
+        for m in range(total.shape[0]):
+            total[m] *= scale[m]
 
 
 @kernel
@@ -366,37 +381,42 @@ def fit_ring_rows(
     first of the two. `ridge` is relative to the trace of each ring's Gram matrix and pulls towards `prior` (P', n).
     A black ring keeps the prior.
     """
-    n_ring = neighbours.shape[1]
-    gram = np.empty((n_ring, n_ring), np.float64)
-    rhs = np.empty(n_ring, np.float64)
-    used = np.empty(n_ring, np.int64)
-    for p in range(start, stop):
-        n: int = np.int64(0)  # type: ignore[assignment]  # typed: a literal compiles its users twice
-        for j in range(n_ring):
-            W[p, j] = 0.0
-            if neighbours[p, j] >= 0:
-                used[n] = j
-                n += 1
-        trace = 0.0
-        for i in range(n):
-            a = used[i]
-            qa = neighbours[p, a] - first
+    n_ring, together = neighbours.shape[1], 16
+    gram = np.empty((n_ring, n_ring, together), np.float64)
+    rhs = np.empty((n_ring, together), np.float64)
+    trace = np.empty(together, np.float64)
+    at = np.empty((n_ring + 1, together), np.int64)  # members of the rings, the last of them their centres
+    inside = np.empty(
+        (n_ring + 1, together), np.float64
+    )  # 0: outside the field, beside or beyond the last block
+    for begin in range(start, stop, together):
+        for m in range(together):
+            p = min(begin + m, stop - 1)
+            for j in range(n_ring):
+                inside[j, m] = neighbours[p, j] >= 0
+                at[j, m] = max(neighbours[p, j], first) - first
+            at[n_ring, m], inside[n_ring, m] = p - first, 1.0
+        trace[:] = 0.0
+        for i in range(n_ring):
             for j in range(i + 1):
-                b = used[j]
-                base = qa if forward[a, b] else neighbours[p, b] - first
-                gram[i, j] = products[pair[a, b], base]
-                gram[j, i] = gram[i, j]
-            trace += gram[i, i]
-            rhs[i] = products[pair[a, n_ring], qa if forward[a, n_ring] else p - first]
-        for i in range(n):  # solve for the difference from the prior
-            total = rhs[i]
-            for j in range(n):
-                total -= gram[i, j] * prior[p, used[j]]
-            rhs[i] = total
-        if trace > 0.0:
-            for i in range(n):
-                gram[i, i] += ridge * trace
-            solve_positive(gram, rhs, n)
-        for i in range(n):
-            step = rhs[i] if trace > 0.0 else 0.0
-            W[p, used[i]] = prior[p, used[i]] + np.float32(step)
+                apart, base, total = products[pair[i, j]], at[i] if forward[i, j] else at[j], gram[i, j]
+                for m in range(together):
+                    total[m] = apart[base[m]] * inside[i, m] * inside[j, m]
+            apart, base = products[pair[i, n_ring]], at[i] if forward[i, n_ring] else at[n_ring]
+            for m in range(together):
+                rhs[i, m] = apart[base[m]] * inside[i, m]
+                trace[m] += gram[i, i, m]
+        for i in range(n_ring):  # solve for the difference from the prior
+            for j in range(n_ring):
+                total = gram[i, j] if j <= i else gram[j, i]
+                for m in range(together):
+                    rhs[i, m] -= total[m] * prior[min(begin + m, stop - 1), j]
+        for i in range(n_ring):
+            for m in range(together):
+                known = trace[m] > 0.0 and inside[i, m] > 0.0  # else the equation says 0
+                gram[i, i, m] = gram[i, i, m] + ridge * trace[m] if known else 1.0
+        solve_positive(gram, rhs)
+        for m in range(min(together, stop - begin)):
+            p = begin + m
+            for i in range(n_ring):
+                W[p, i] = (prior[p, i] + np.float32(rhs[i, m])) * np.float32(inside[i, m])

@@ -113,17 +113,15 @@ def box_residual(
     """Fill `out` (n, h, w) with y - b0 - B of a box of the stored frames `slots`; 0 outside a frame's field.
 
     `background` (n, hb, wb) is B on the blocks from (first_row, first_col) on, of a grid of `grid` blocks of
-    step x step pixels; it is read bilinearly between block centres. Long loops over whole boxes: rows of a box
-    are shorter than what the compiler unrolls.
+    step x step pixels; it is read bilinearly between block centres. All in one pass: what is read of a frame lies
+    far from what is read of the next.
     """
     n, h, w = out.shape
     row_of, next_row, row_part = between_blocks(top, h, step, first_row, grid[0])
     col_of, next_col, col_part = between_blocks(left, w, step, first_col, grid[1])
     n_rows = background.shape[1]
     wide = np.empty((n_rows, w), np.float32)  # B of the rows of blocks, spread to the columns of the box
-    seen, spread = np.empty((h, w), np.float32), np.empty((h, w), np.float32)
-    still = b0[top : top + h, left : left + w].copy().reshape(-1)
-    flat_seen, flat_spread, flat = seen.reshape(-1), spread.reshape(-1), out.reshape(n, h * w)
+    still = b0[top : top + h, left : left + w].copy()
     for i in range(n):
         t = slots[i]
         for r in range(n_rows):
@@ -131,13 +129,10 @@ def box_residual(
                 here = background[i, r, col_of[k]]
                 wide[r, k] = here + col_part[k] * (background[i, r, next_col[k]] - here)
         for j in range(h):
-            upper, lower, part = row_of[j], next_row[j], row_part[j]
+            seen, quiet, image = frames[t, top + j, left : left + w], still[j], out[i, j]
+            upper, lower, part = wide[row_of[j]], wide[next_row[j]], row_part[j]
             for k in range(w):
-                seen[j, k] = frames[t, top + j, left + k]
-                spread[j, k] = wide[upper, k] + part * (wide[lower, k] - wide[upper, k])
-        image = flat[i]
-        for p in range(h * w):
-            image[p] = flat_seen[p] * scale - still[p] - flat_spread[p]
+                image[k] = seen[k] * scale - quiet[k] - (upper[k] + part * (lower[k] - upper[k]))
         y0, y1, x0, x1 = rects[t, 0] - top, rects[t, 1] - top, rects[t, 2] - left, rects[t, 3] - left
         if y0 > 0 or y1 < h or x0 > 0 or x1 < w:
             for j in range(h):
