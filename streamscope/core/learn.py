@@ -19,6 +19,7 @@ from streamscope.core.crew import Crew
 from streamscope.core.demix import Demix, field_of
 from streamscope.core.detect import Detector
 from streamscope.core.epoch import CONFIRMED, Epoch
+from streamscope.core.evidence import Evidence
 from streamscope.core.kernels import sparse
 from streamscope.core.kinetics import SessionKinetics
 from streamscope.core.light import Light
@@ -63,6 +64,7 @@ class Learner:
         self._detector = Detector(config, self.model.fine)
         self._births = Births(config, crew)
         self._shapes = Shapes(config, shape)
+        self._evidence = Evidence(config)
         self._kinetics = SessionKinetics(config)
         self._light = Light()
         self._background = np.zeros(self.model.geometry.grid, np.float32)
@@ -197,6 +199,7 @@ class Learner:
             y, x = centre_of(seeded.column, self._shape[1])
             self.model.add(seeded.column, (y, x), frame, 1.0, 0.0, seeded.id)
             self._shapes.add(seeded.column)
+            self._evidence.add()
             self._events.append(ComponentEvent("born", seeded.id, frame, y=y, x=x, reason="seeded"))
         self._seeded = frozenset(seeded.id for seeded in planted)
         self.model.rebuild()
@@ -267,6 +270,8 @@ class Learner:
             return []
         self._shapes.forget()
         self._shapes.observe(model, buffer, slots)
+        self._evidence.forget()
+        self._evidence.observe(model, buffer, slots, np.arange(model.n))
         return self._shapes.update(model, np.flatnonzero((buffer.c[slots] > 3 * model.sn).any(0)))
 
     def _refresh_ring(self) -> bool:
@@ -285,6 +290,7 @@ class Learner:
         for birth in found:
             k = self.model.add(birth.column, birth.centre, frame, birth.sn, birth.peak_sn)
             self._shapes.add(birth.column)
+            self._evidence.add()
             y, x = birth.centre
             self._events.append(
                 ComponentEvent(
@@ -299,19 +305,25 @@ class Learner:
         model.rebuild()
         memory.renew(np.array(reshaped, np.int64), n_born, refreshed)
         if n_born:
-            self._shapes.recall(model, memory.buffer, np.arange(model.n - n_born, model.n))
+            begun = np.arange(model.n - n_born, model.n)
+            self._shapes.recall(model, memory.buffer, begun)
+            self._evidence.observe(model, memory.buffer, memory.buffer.order(), begun)
 
     def _merge(self, frame: int) -> None:
         """Merge components that are one cell."""
-        model = self.model
-        pairs = duplicates(model, self.memory.window, self._config.cell_diameter_px)
+        model, window, history = self.model, self.memory.window, self.memory.history
+        recent, longer = window.c[: window.n], history.c[: history.n]
+        pairs = duplicates(model, recent, longer, self._evidence.alone, self._config.cell_diameter_px)
         if not pairs:
             return
-        pairs = [self._named_last(*pair) for pair in pairs]
-        for weaker, stronger in pairs:
+        for pair in pairs:
+            if pair.remainder:
+                self._births.leave_alone(*model.centres[pair.weaker])
+        named = [self._named_last(pair.weaker, pair.stronger) for pair in pairs]
+        for weaker, stronger in named:
             self._events.append(ComponentEvent("merged", model.ids[weaker], frame, into=model.ids[stronger]))
             model.peak[stronger] = max(model.peak[stronger], model.peak[weaker])
-        self._remove([weaker for weaker, _ in pairs])
+        self._remove([weaker for weaker, _ in named])
 
     def _named_last(self, weaker: int, stronger: int) -> tuple[int, int]:
         """Return a pair to merge so that a seeded component lives on rather than one that is new today."""
@@ -361,6 +373,7 @@ class Learner:
         """Take components out of model and memory."""
         keep = self.model.remove(positions)
         self._shapes.keep(keep)
+        self._evidence.keep(keep)
         self.memory.keep(keep)
         self.model.rebuild()
         self.memory.renew()

@@ -298,3 +298,22 @@ def test_what_proves_to_be_no_cell_is_retired_and_its_site_left_alone(spoil, why
     assert why in event.reason
     assert learner._births._known_bad(Candidate(*place, 1e6))
     model.check_invariants()
+
+
+def test_the_rest_of_a_cell_is_merged_and_its_site_left_alone():
+    infer, learner = Infer(CONFIG, SHAPE), Learner(CONFIG, SHAPE)
+    aligned = np.zeros(SHAPE, np.float32)
+    for index, image in enumerate(Movie(300, seed=6).frames):
+        learner.consume(aligned, infer(Frame(index, image, 0), aligned))
+    model, memory = learner.model, learner.memory
+    bright, weak = (int(np.hypot(*(model.centres - place).T).argmin()) for place in CELLS[:2])
+    ids, place = list(model.ids), tuple(model.centres[weak])
+    model.peak[weak] = model.peak[bright] / 2
+    for store in (memory.window, memory.history):
+        store.c[:, weak] = store.c[:, bright] / 3
+    learner._evidence.restart(weak)
+    learner._merge(300)
+    (event,) = learner._events
+    assert (event.kind, event.id, event.into) == ("merged", ids[weak], ids[bright])
+    assert learner._births._known_bad(Candidate(*place, 1e6))
+    assert len(learner._evidence.alone) == model.n
