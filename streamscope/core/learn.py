@@ -14,7 +14,7 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring, bin_down, ring_mean_weights, spread_up
-from streamscope.core.births import Births
+from streamscope.core.births import Birth, Births
 from streamscope.core.crew import Crew
 from streamscope.core.demix import Demix, field_of
 from streamscope.core.detect import Detector
@@ -169,9 +169,9 @@ class Learner:
         self._settle_baselines()
         reshaped = self._refine_shapes(slots)
         refreshed = self._refresh_ring()
-        born = self._take_in(frame)
+        divided, born = self._take_in(frame)
         if born or reshaped or refreshed:
-            self._rebuild(reshaped, born, refreshed)
+            self._rebuild(reshaped, divided, born, refreshed)
         self._merge(frame)
         self._confirm(slots, frame)
         self._retire(frame)
@@ -284,8 +284,8 @@ class Learner:
         self.memory.fit_ring()
         return True
 
-    def _take_in(self, frame: int) -> int:
-        """Add the cells that the residual of this block shows; return how many."""
+    def _take_in(self, frame: int) -> tuple[list[int], int]:
+        """Add the cells that the residual of this block shows; return what was divided, and how many are new."""
         found = self._births.search(self._detector.candidates(), self.model, self.memory.buffer)
         for birth in found:
             k = self.model.add(birth.column, birth.centre, frame, birth.sn, birth.peak_sn)
@@ -297,15 +297,29 @@ class Learner:
                     "born", self.model.ids[k], frame, y=y, x=x, snr=birth.peak_sn, reason=birth.reason
                 )
             )
-        return len(found)
+        return self._divide(found), len(found)
 
-    def _rebuild(self, reshaped: list[int], n_born: int, refreshed: bool) -> None:
+    def _divide(self, births: list[Birth]) -> list[int]:
+        """Take the light of new cells out of the components that they were a part of; return which changed."""
+        divided = []
+        for division in (birth.division for birth in births):
+            if division is None or division.column is self.model.columns[division.k]:
+                continue
+            k = division.k
+            self.model.columns[k] = division.column
+            self.model.peak[k] = division.peak_sn
+            self._shapes.restart(k, division.column)
+            self._evidence.restart(k)
+            divided.append(k)
+        return divided
+
+    def _rebuild(self, reshaped: list[int], divided: list[int], n_born: int, refreshed: bool) -> None:
         """Bring model and memory in step after changes of footprints or ring."""
         model, memory = self.model, self.memory
         model.rebuild()
-        memory.renew(np.array(reshaped, np.int64), n_born, refreshed)
+        memory.renew(np.union1d(reshaped, divided).astype(np.int64), n_born, refreshed)
         if n_born:
-            begun = np.arange(model.n - n_born, model.n)
+            begun = np.r_[np.array(divided, np.int64), np.arange(model.n - n_born, model.n)]
             self._shapes.recall(model, memory.buffer, begun)
             self._evidence.observe(model, memory.buffer, memory.buffer.order(), begun)
 
