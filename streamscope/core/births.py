@@ -15,6 +15,7 @@ from streamscope.core.candidate import Fit, Rejected, examine
 from streamscope.core.crew import Crew
 from streamscope.core.deconvolve import noise_sd
 from streamscope.core.detect import Candidate
+from streamscope.core.divide import divide
 from streamscope.core.kernels import sparse
 from streamscope.core.merge import agreement
 from streamscope.core.model import Column, Model, centre_of, unit
@@ -36,6 +37,24 @@ _MOST_TRIES = 24  # that the wait grows with
 _WEIGHT_OF_FAILURE = 7  # rejections that a component counts for that turned out to be no cell
 _RISEN = 1.2
 _TOGETHER = 8  # candidates for each of the crew: the less often does one wait for the other
+_MAY_BE_TWO = (
+    "known",
+    "satellite",
+    "not a blob",
+    "wrong size",
+    "not reproducible",
+)  # of a site at a component
+_PART_DIAMETERS = 0.8  # from the centre of a component to the site that tells of its second cell
+_UNCHANGED = 0.97  # cosine of a component and one of its parts
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """What becomes of a component that was two cells."""
+
+    k: int  # position
+    column: Column
+    peak_sn: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,7 @@ class Birth:
     sn: float  # ADU
     peak_sn: float
     reason: str
+    division: Division | None = None
 
 
 class Births:
@@ -76,7 +96,7 @@ class Births:
             )
             for candidate, outcome in zip(together, outcomes, strict=True):
                 if isinstance(outcome, Birth):
-                    births.append(outcome)
+                    births += [outcome] * (not _divided_before(outcome, births))
                 elif outcome.reason not in ("too short", "out of view"):
                     self._reject(candidate)
         self._waiting = self._waiting[: 2 * self._most]
@@ -170,27 +190,77 @@ class Births:
         view: tuple[int, int, int, int],
         scratch: FloatArray,
     ) -> Birth | Rejected:
-        w = model.shape[1]
         top, left, bottom, right = _around(candidate.y, candidate.x, _BOX_DIAMETERS * self._diameter, view)
         slots = buffer.showing(_around(candidate.y, candidate.x, _SITE_DIAMETERS * self._diameter, view))
         if bottom <= top or right <= left or len(slots) < _LEAST_SHOWN * buffer.n:
             return Rejected("out of view")
         apart = np.hypot(*(model.centres - (candidate.y, candidate.x)).T)
         near = np.flatnonzero(apart < _NEAR_DIAMETERS * self._diameter)
-        movie = self._residual(model, buffer, slots, near, (top, left, bottom, right), scratch)
-        fit = examine(movie, candidate.y - top, candidate.x - left, self._diameter)
+        box = (top, left, bottom, right)
+        movie = self._residual(model, buffer, slots, near, box, scratch)
+        outcome = self._judge(candidate, movie, box, view, model, buffer, slots, near)
+        if isinstance(outcome, Rejected) and outcome.reason in _MAY_BE_TWO:
+            return self._divide(candidate, movie, box, view, model, buffer, slots, near) or outcome
+        return outcome
+
+    def _judge(
+        self,
+        candidate: Candidate,
+        movie: FloatArray,
+        box: tuple[int, int, int, int],
+        view: tuple[int, int, int, int],
+        model: Model,
+        buffer: FrameBuffer,
+        slots: LongArray,
+        near: LongArray,
+    ) -> Birth | Rejected:
+        """Return the cell that the residual (n, h, w) of a box shows."""
+        fit = examine(movie, candidate.y - box[0], candidate.x - box[1], self._diameter)
         if isinstance(fit, Rejected):
             return fit
-        if _truncated(fit.image, (top, left, bottom, right), view, model.shape):
+        if _truncated(fit.image, box, view, model.shape):
             return Rejected("at the border")
-        rows, cols = np.nonzero(fit.image)
-        column = unit(((rows + top) * w + cols + left).astype(np.int32), fit.image[rows, cols])
+        column = _column(fit.image, box, model.shape[1])
         known = self._known(fit, column, model, buffer, slots, near)
         if known:
             return Rejected(known)
         reason = f"shape {fit.split_half:.2f} / {fit.blob:.2f}, peak {fit.peak_sn:.1f} sn"
         site = (candidate.y, candidate.x)
-        return Birth(column, centre_of(column, w), site, float(noise_sd(fit.trace)), fit.peak_sn, reason)
+        return Birth(
+            column, centre_of(column, model.shape[1]), site, float(noise_sd(fit.trace)), fit.peak_sn, reason
+        )
+
+    def _divide(
+        self,
+        candidate: Candidate,
+        movie: FloatArray,
+        box: tuple[int, int, int, int],
+        view: tuple[int, int, int, int],
+        model: Model,
+        buffer: FrameBuffer,
+        slots: LongArray,
+        near: LongArray,
+    ) -> Birth | None:
+        """Return the second cell of the component at a site, if it is two."""
+        site = (candidate.y, candidate.x)
+        apart = np.hypot(*(model.centres[near] - site).T)
+        if not len(near) or apart.min() > _PART_DIAMETERS * self._diameter:
+            return None
+        k = int(near[apart.argmin()])
+        image = _image(model.columns[k], box, model.shape[1])
+        parts = divide(movie, image, buffer.c[slots, k], self._diameter)
+        if isinstance(parts, Rejected) or any(_truncated(p.image, box, view, model.shape) for p in parts):
+            return None
+        old, new = parts
+        column, rest = (_column(part.image, box, model.shape[1]) for part in (new, old))
+        others = [_image(model.columns[j], box, model.shape[1]) for j in near if j != k]
+        if any(float((other * new.image).sum()) > _SAME_OVERLAP for other in others):
+            return None
+        if old.likeness > _UNCHANGED:
+            rest = model.columns[k]
+        reason = f"divided from {model.ids[k]}, shape {new.blob:.2f}, peak {new.peak_sn:.1f} sn"
+        centre, division = centre_of(column, model.shape[1]), Division(k, rest, old.peak_sn)
+        return Birth(column, centre, site, new.sn, new.peak_sn, reason, division)
 
     def _known(
         self,
@@ -259,6 +329,29 @@ class Births:
             A.indptr, A.pixels, A.weights, near, buffer.c, slots, model.shape[1], top, left, movie
         )
         return movie
+
+
+def _divided_before(birth: Birth, births: list[Birth]) -> bool:
+    """Return whether another birth of this block divides the same component."""
+    if birth.division is None:
+        return False
+    return birth.division.k in [other.division.k for other in births if other.division is not None]
+
+
+def _column(image: FloatArray, box: tuple[int, int, int, int], width: int) -> Column:
+    """Return the footprint that an image of a box (top, left, bottom, right) shows, in a field of this width."""
+    rows, cols = np.nonzero(image)
+    return unit(((rows + box[0]) * width + cols + box[1]).astype(np.int32), image[rows, cols])
+
+
+def _image(column: Column, box: tuple[int, int, int, int], width: int) -> FloatArray:
+    """Return a footprint as an image of a box, as far as it lies in it."""
+    top, left, bottom, right = box
+    image = np.zeros((bottom - top, right - left), np.float32)
+    rows, cols = column[0] // width, column[0] % width
+    inside = (rows >= top) & (rows < bottom) & (cols >= left) & (cols < right)
+    image[rows[inside] - top, cols[inside] - left] = column[1][inside]
+    return image
 
 
 def _around(y: float, x: float, half: float, view: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

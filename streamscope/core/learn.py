@@ -14,11 +14,12 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import apply_ring, bin_down, ring_mean_weights, spread_up
-from streamscope.core.births import Births
+from streamscope.core.births import Birth, Births
 from streamscope.core.crew import Crew
 from streamscope.core.demix import Demix, field_of
 from streamscope.core.detect import Detector
 from streamscope.core.epoch import CONFIRMED, Epoch
+from streamscope.core.evidence import Evidence
 from streamscope.core.kernels import sparse
 from streamscope.core.kinetics import SessionKinetics
 from streamscope.core.light import Light
@@ -63,6 +64,7 @@ class Learner:
         self._detector = Detector(config, self.model.fine, crew)
         self._births = Births(config, crew)
         self._shapes = Shapes(config, shape, crew)
+        self._evidence = Evidence(config)
         self._kinetics = SessionKinetics(config, crew)
         self._light = Light()
         self._background = np.zeros(self.model.geometry.grid, np.float32)
@@ -167,9 +169,9 @@ class Learner:
         self._settle_baselines()
         reshaped = self._refine_shapes(slots)
         refreshed = self._refresh_ring()
-        born = self._take_in(frame)
+        divided, born = self._take_in(frame)
         if born or reshaped or refreshed:
-            self._rebuild(reshaped, born, refreshed)
+            self._rebuild(reshaped, divided, born, refreshed)
         self._merge(frame)
         self._confirm(slots, frame)
         self._retire(frame)
@@ -197,6 +199,7 @@ class Learner:
             y, x = centre_of(seeded.column, self._shape[1])
             self.model.add(seeded.column, (y, x), frame, 1.0, 0.0, seeded.id)
             self._shapes.add(seeded.column)
+            self._evidence.add()
             self._events.append(ComponentEvent("born", seeded.id, frame, y=y, x=x, reason="seeded"))
         self._seeded = frozenset(seeded.id for seeded in planted)
         self.model.rebuild()
@@ -267,6 +270,8 @@ class Learner:
             return []
         self._shapes.forget()
         self._shapes.observe(model, buffer, slots)
+        self._evidence.forget()
+        self._evidence.observe(model, buffer, slots, np.arange(model.n))
         return self._shapes.update(model, np.flatnonzero((buffer.c[slots] > 3 * model.sn).any(0)))
 
     def _refresh_ring(self) -> bool:
@@ -279,39 +284,60 @@ class Learner:
         self.memory.fit_ring()
         return True
 
-    def _take_in(self, frame: int) -> int:
-        """Add the cells that the residual of this block shows; return how many."""
+    def _take_in(self, frame: int) -> tuple[list[int], int]:
+        """Add the cells that the residual of this block shows; return what was divided, and how many are new."""
         found = self._births.search(self._detector.candidates(), self.model, self.memory.buffer)
         for birth in found:
             k = self.model.add(birth.column, birth.centre, frame, birth.sn, birth.peak_sn)
             self._shapes.add(birth.column)
+            self._evidence.add()
             y, x = birth.centre
             self._events.append(
                 ComponentEvent(
                     "born", self.model.ids[k], frame, y=y, x=x, snr=birth.peak_sn, reason=birth.reason
                 )
             )
-        return len(found)
+        return self._divide(found), len(found)
 
-    def _rebuild(self, reshaped: list[int], n_born: int, refreshed: bool) -> None:
+    def _divide(self, births: list[Birth]) -> list[int]:
+        """Take the light of new cells out of the components that they were a part of; return which changed."""
+        divided = []
+        for division in (birth.division for birth in births):
+            if division is None or division.column is self.model.columns[division.k]:
+                continue
+            k = division.k
+            self.model.columns[k] = division.column
+            self.model.peak[k] = division.peak_sn
+            self._shapes.restart(k, division.column)
+            self._evidence.restart(k)
+            divided.append(k)
+        return divided
+
+    def _rebuild(self, reshaped: list[int], divided: list[int], n_born: int, refreshed: bool) -> None:
         """Bring model and memory in step after changes of footprints or ring."""
         model, memory = self.model, self.memory
         model.rebuild()
-        memory.renew(np.array(reshaped, np.int64), n_born, refreshed)
+        memory.renew(np.union1d(reshaped, divided).astype(np.int64), n_born, refreshed)
         if n_born:
-            self._shapes.recall(model, memory.buffer, np.arange(model.n - n_born, model.n))
+            begun = np.r_[np.array(divided, np.int64), np.arange(model.n - n_born, model.n)]
+            self._shapes.recall(model, memory.buffer, begun)
+            self._evidence.observe(model, memory.buffer, memory.buffer.order(), begun)
 
     def _merge(self, frame: int) -> None:
         """Merge components that are one cell."""
-        model = self.model
-        pairs = duplicates(model, self.memory.window, self._config.cell_diameter_px)
+        model, window, history = self.model, self.memory.window, self.memory.history
+        recent, longer = window.c[: window.n], history.c[: history.n]
+        pairs = duplicates(model, recent, longer, self._evidence.alone, self._config.cell_diameter_px)
         if not pairs:
             return
-        pairs = [self._named_last(*pair) for pair in pairs]
-        for weaker, stronger in pairs:
+        for pair in pairs:
+            if pair.remainder:
+                self._births.leave_alone(*model.centres[pair.weaker])
+        named = [self._named_last(pair.weaker, pair.stronger) for pair in pairs]
+        for weaker, stronger in named:
             self._events.append(ComponentEvent("merged", model.ids[weaker], frame, into=model.ids[stronger]))
             model.peak[stronger] = max(model.peak[stronger], model.peak[weaker])
-        self._remove([weaker for weaker, _ in pairs])
+        self._remove([weaker for weaker, _ in named])
 
     def _named_last(self, weaker: int, stronger: int) -> tuple[int, int]:
         """Return a pair to merge so that a seeded component lives on rather than one that is new today."""
@@ -361,6 +387,7 @@ class Learner:
         """Take components out of model and memory."""
         keep = self.model.remove(positions)
         self._shapes.keep(keep)
+        self._evidence.keep(keep)
         self.memory.keep(keep)
         self.model.rebuild()
         self.memory.renew()

@@ -27,6 +27,12 @@ from streamscope.types import BoolArray, DoubleArray, FloatArray, IntArray, Long
 _REACH = 1.25  # mask radius, cell diameters
 _RIM = 1.1  # radius of the rim, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
+_LEAST_PURE = 1.0  # and only where a cell is brighter than its neighbours: their errors count less there
+_LEAST_LIKE = 0.75  # cosine of a footprint with what it was when it settled
+_SETTLED_ENERGY, _SETTLED_ROUNDNESS = (
+    1000.0,
+    0.8,
+)  # when it does: energy as above, and r with the best Gaussian
 _LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
 _ROUNDNESS_RATE = 0.3  # weight of the latest estimate: beside cells that are not known yet the first are bad
@@ -47,6 +53,9 @@ class Shapes:
         self.cross: DoubleArray = np.zeros((0, 0))  # CC
         self.refined: DoubleArray = np.zeros(0)  # CC_kk when the footprint was refined last, faded since
         self.roundness: DoubleArray = np.zeros(0)  # smoothed r of the estimates with the best Gaussian
+        self.settled: list[
+            Column | None
+        ] = []  # the footprint that later ones may not leave, once there is one
         self.bright: DoubleArray = np.zeros((0, 2))  # y, x of what is above half the maximum of a footprint
         self._scratch = np.full(shape[0] * shape[1], -1, np.int32)
 
@@ -58,6 +67,16 @@ class Shapes:
         self.refined = np.append(self.refined, 0.0)
         self.roundness = np.append(self.roundness, 1.0)
         self.bright = np.vstack([self.bright, self._bright(column)])
+        self.settled.append(None)
+
+    def restart(self, k: int, column: Column) -> None:
+        """Begin the statistics of a component anew, with a footprint that is settled."""
+        self.masks[k] = self._mask(column)
+        self.sums[k] = np.zeros(len(self.masks[k]), np.float32)
+        self.cross[k] = 0
+        self.settled[k] = column
+        self.refined[k], self.roundness[k] = 0.0, 1.0
+        self.bright[k] = self._bright(column)
 
     def trust(self, k: int, column: Column, energy: float) -> None:
         """Count a footprint that is known from before as if it had been seen with this energy, ADU^2."""
@@ -77,6 +96,7 @@ class Shapes:
         self.refined = self.refined[positions]
         self.roundness = self.roundness[positions]
         self.bright = self.bright[positions]
+        self.settled = [self.settled[k] for k in positions]
 
     def forget(self) -> None:
         """Fade the statistics by one block."""
@@ -106,7 +126,9 @@ class Shapes:
     def _weights(self, model: Model, buffer: FrameBuffer, slots: LongArray) -> FloatArray:
         """Return the activity (n, K) of the frames `slots` where it is an event, 0 elsewhere."""
         activity = buffer.c[slots]
-        return np.where(activity > _LEAST_EVENT_SN * model.sn, activity, 0).astype(np.float32)
+        others = model.AtA.times(np.ascontiguousarray(activity.T)).T - activity
+        event = (activity > _LEAST_EVENT_SN * model.sn) & (activity > _LEAST_PURE * others)
+        return np.where(event, activity, 0).astype(np.float32)
 
     def _add(
         self,
@@ -182,13 +204,26 @@ class Shapes:
                     mask, self._scratch, *model.columns[j], np.float32(self.cross[k, j] / energy), estimate
                 )
         self._level(mask, estimate, model.columns[k])
-        self.roundness[k] += _ROUNDNESS_RATE * (self._roundness(mask, estimate) - self.roundness[k])
         column = self._tidy(mask, np.maximum(estimate, 0), model.columns[k])
         if column is None:
             return False
+        settled, roundness = self.settled[k], self._roundness(mask, estimate)
+        if settled is not None and self._overlap(settled, column) < _LEAST_LIKE:
+            return False
+        self.roundness[k] += _ROUNDNESS_RATE * (roundness - self.roundness[k])
+        if settled is None and energy > _SETTLED_ENERGY * float(model.sn[k]) ** 2:
+            self.settled[k] = column if self._roundness(*column) > _SETTLED_ROUNDNESS else None
         model.columns[k] = column
         self.bright[k] = self._bright(column)
         return True
+
+    def _overlap(self, a: Column, b: Column) -> float:
+        """Return the cosine of two footprints."""
+        self._scratch[a[0]] = np.arange(len(a[0]))
+        at = self._scratch[b[0]]
+        self._scratch[a[0]] = -1
+        both = at >= 0
+        return float(a[1][at[both]] @ b[1][both])
 
     def _level(self, mask: IntArray, estimate: FloatArray, old: Column) -> None:
         """Take the level of its rim out of an estimate, where it is above 0."""

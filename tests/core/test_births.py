@@ -288,3 +288,51 @@ def test_trimming_keeps_the_part_that_holds_the_seed_at_unit_norm():
 
 def test_trimming_darkness_gives_darkness():
     assert not trim(np.zeros(BOX, np.float32), (3, 3)).any()
+
+
+def two_in_one(seed, share=0.6):
+    """Return a model that knows two overlapping cells as one component, and their frames; the cells come along."""
+    cells = [(gaussian(22, 28), events(10, 50)), (gaussian(22, 32.2), events(30, 68))]
+    mixed = share * cells[0][0] + (1 - share) * cells[1][0]
+    model, buffer = world(seed, cells, known=[(mixed, np.zeros(N))])
+    pixels, weights = model.columns[0]
+    buffer.c[:, 0] = sum(c * float(a.ravel()[pixels] @ weights) for a, c in cells)
+    return model, buffer, cells
+
+
+def cosine(column, footprint):
+    pixels, weights = column
+    return float(footprint.ravel()[pixels] @ weights) / np.linalg.norm(footprint)
+
+
+def test_a_component_that_is_two_cells_is_divided_when_the_residual_beside_it_is_no_cell():
+    model, buffer, (one, other) = two_in_one(20)
+    (birth,) = Births(CONFIG, Crew()).search([Candidate(22, 33, 10)], model, buffer)
+    assert cosine(birth.column, other[0]) > 0.95
+    assert birth.division is not None
+    assert birth.division.k == 0
+    assert cosine(birth.division.column, one[0]) > 0.95
+    assert birth.division.peak_sn > 8
+    assert birth.reason.startswith(f"divided from {model.ids[0]}")
+
+
+def test_a_component_is_divided_once_in_a_block():
+    model, buffer, _ = two_in_one(21, share=0.5)
+    births = Births(CONFIG, Crew())
+    found = births.search([Candidate(22, 34, 10), Candidate(22, 26, 9)], model, buffer)
+    assert len(found) == 1
+    assert model.n == 1
+
+
+def test_a_component_far_from_the_site_is_not_divided():
+    model, buffer, _ = two_in_one(22)
+    assert Births(CONFIG, Crew()).search([Candidate(22, 41, 10)], model, buffer) == []
+
+
+def test_a_part_that_another_component_has_already_is_not_born():
+    model, buffer, (_, other) = two_in_one(23)
+    model.add(column(other[0]), (22.0, 32.2), 0, 3.0, 20.0)
+    model.rebuild()
+    buffer.grow(2)
+    found = Births(CONFIG, Crew()).search([Candidate(22, 27, 10)], model, buffer)
+    assert all(cosine(birth.column, other[0]) < 0.75 for birth in found)

@@ -7,11 +7,13 @@ import pytest
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import SparseRows
+from streamscope.core.births import Birth, Division
 from streamscope.core.crew import Crew
 from streamscope.core.detect import Candidate
 from streamscope.core.epoch import CONFIRMED, PROVISIONAL, Epoch
 from streamscope.core.infer import Infer
 from streamscope.core.learn import Learner
+from streamscope.core.model import unit
 from streamscope.types import ComponentEvent, Footprints, Frame, Kinetics
 
 SHAPE = (80, 88)
@@ -321,3 +323,51 @@ def test_what_proves_to_be_no_cell_is_retired_and_its_site_left_alone(spoil, why
     assert why in event.reason
     assert learner._births._known_bad(Candidate(*place, 1e6))
     model.check_invariants()
+
+
+def test_a_divided_component_goes_on_with_the_rest_of_its_footprint_and_a_new_one_begins():
+    movie, (infer, learner) = Movie(300, seed=6), (Infer(CONFIG, SHAPE), Learner(CONFIG, SHAPE))
+    aligned = np.zeros(SHAPE, np.float32)
+    for index, image in enumerate(movie.frames):
+        learner.consume(aligned, infer(Frame(index, image, 0), aligned))
+    model, memory = learner.model, learner.memory
+    k = int(np.hypot(*(model.centres - CELLS[2]).T).argmin())
+    n, others = model.n, [column for i, column in enumerate(model.columns) if i != k]
+    pixels, weights = model.columns[k]
+    left = pixels % SHAPE[1] < CELLS[2][1]
+    halves = [unit(pixels[part], weights[part]) for part in (left, ~left)]
+    birth = Birth(halves[1], (52.0, 42.0), (52.0, 42.0), 4.0, 9.0, "divided", Division(k, halves[0], 12.0))
+    learner._births.search = lambda *_: [birth]
+    divided, n_born = learner._take_in(300)
+    learner._rebuild([], divided, n_born, False)
+    assert (divided, n_born, model.n) == ([k], 1, n + 1)
+    assert model.columns[k] is halves[0]
+    assert model.columns[n] is halves[1]
+    assert [column for i, column in enumerate(model.columns[:n]) if i != k] == others
+    assert model.peak[k] == 12
+    model.check_invariants()
+    slots = memory.buffer.order()
+    together = memory.buffer.y[slots][:, [k, n]].sum(1)
+    assert np.corrcoef(together, movie.C[2, -len(slots) :])[0, 1] > 0.9
+    assert len(learner._evidence.alone) == n + 1
+    (event,) = learner._events
+    assert (event.kind, event.reason) == ("born", "divided")
+
+
+def test_the_rest_of_a_cell_is_merged_and_its_site_left_alone():
+    infer, learner = Infer(CONFIG, SHAPE), Learner(CONFIG, SHAPE)
+    aligned = np.zeros(SHAPE, np.float32)
+    for index, image in enumerate(Movie(300, seed=6).frames):
+        learner.consume(aligned, infer(Frame(index, image, 0), aligned))
+    model, memory = learner.model, learner.memory
+    bright, weak = (int(np.hypot(*(model.centres - place).T).argmin()) for place in CELLS[:2])
+    ids, place = list(model.ids), tuple(model.centres[weak])
+    model.peak[weak] = model.peak[bright] / 2
+    for store in (memory.window, memory.history):
+        store.c[:, weak] = store.c[:, bright] / 3
+    learner._evidence.restart(weak)
+    learner._merge(300)
+    (event,) = learner._events
+    assert (event.kind, event.id, event.into) == ("merged", ids[weak], ids[bright])
+    assert learner._births._known_bad(Candidate(*place, 1e6))
+    assert len(learner._evidence.alone) == model.n

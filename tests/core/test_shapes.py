@@ -218,3 +218,51 @@ def test_frames_that_show_a_part_of_a_cell_do_not_cut_its_footprint():
         activity[5::6] = 400  # its largest events are seen in part only
         scene.block(activity, seed, [whole] * 5 + [part])
     assert cosine(scene.model.columns[0], truth) > 0.98
+
+
+def test_frames_in_which_neighbours_are_brighter_say_nothing_of_a_cell():
+    truth = [cell(24, 25), cell(24, 28)]
+    scene = Scene(truth, truth)
+    activity = np.zeros((N, 2))
+    activity[:10] = (60, 120)  # the second one is brighter
+    activity[10:20] = (60, 20)
+    scene.block(activity, 1)
+    assert scene.shapes.cross[0, 0] == pytest.approx(10 * 60**2)
+    assert scene.shapes.cross[1, 1] == pytest.approx(10 * 120**2)
+
+
+def test_a_settled_footprint_does_not_walk_to_another_cell():
+    truth, elsewhere = cell(24, 26), cell(24, 31.5)
+    scene = Scene([truth], [truth])
+    for seed in range(3):
+        scene.block(random_activity(seed, 1), seed)
+    assert scene.shapes.settled[0] is not None
+    scene.truth = [elsewhere]  # all that is seen with its events from now on
+    for seed in range(3, 40):
+        scene.block(random_activity(seed, 1), seed)
+    assert cosine(scene.model.columns[0], truth) > 0.75
+    assert cosine(scene.model.columns[0], elsewhere) < 0.8
+
+
+def test_what_is_not_round_does_not_settle():
+    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    ring = np.exp(-((np.hypot(rows - 24, cols - 28) - 6) ** 2) / 2)
+    ring /= np.linalg.norm(ring)
+    scene = Scene([ring], [ring])
+    for seed in range(3):
+        scene.block(random_activity(seed, 1), seed)
+    assert scene.shapes.settled[0] is None
+
+
+def test_a_component_that_begins_anew_forgets_what_it_was():
+    truth = [cell(24, 25), cell(24, 31)]
+    scene = Scene(truth, truth)
+    for seed in range(3):
+        scene.block(random_activity(seed, 2), seed)
+    part = column(cell(24, 23))
+    scene.shapes.restart(0, part)
+    assert not scene.shapes.sums[0].any()
+    assert not scene.shapes.cross[0].any()
+    assert scene.shapes.settled[0] is part
+    assert scene.shapes.cross[1, 1] > 0
+    assert len(scene.shapes.sums[0]) == len(scene.shapes.masks[0])

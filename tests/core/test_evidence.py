@@ -1,0 +1,83 @@
+"""What neighbours show without each other."""
+
+import numpy as np
+
+from streamscope.config import EngineConfig
+from streamscope.core.buffer import FrameBuffer
+from streamscope.core.evidence import Evidence
+from streamscope.core.model import Model, unit
+
+SHAPE = (48, 56)
+CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.5)
+SN = 3.0
+
+
+def model_of(*places):
+    model = Model(CONFIG, SHAPE)
+    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    for y, x in places:
+        footprint = np.exp(-((rows - y) ** 2 + (cols - x) ** 2) / 8)
+        pixels = np.flatnonzero(footprint > 0.02).astype(np.int32)
+        model.add(unit(pixels, footprint.ravel()[pixels].astype(np.float32)), (y, x), 0, SN, 20.0)
+    model.rebuild()
+    return model
+
+
+def buffer_of(model, activity):
+    """Return a buffer of black frames with this activity (n, K) in noise units."""
+    buffer = FrameBuffer(len(activity), SHAPE, model.geometry.grid)
+    buffer.grow(model.n)
+    blocks, nothing = np.zeros(model.geometry.n_bins, np.float32), np.zeros(model.n, np.float32)
+    for t, c in enumerate(np.array(activity, np.float32) * SN):
+        field = (0, SHAPE[0], 0, SHAPE[1])
+        buffer.push(np.zeros(SHAPE, np.float32), field, t, *[blocks] * 3, *[nothing] * 3, c)
+    return buffer
+
+
+def evidence_of(model, activity, which=None):
+    evidence, buffer = Evidence(CONFIG), buffer_of(model, activity)
+    for _ in range(model.n):
+        evidence.add()
+    evidence.observe(model, buffer, buffer.order(), np.arange(model.n) if which is None else np.array(which))
+    return evidence
+
+
+NEAR = [(24.0, 20.0), (24.0, 25.0)]
+
+
+def test_an_event_counts_for_the_one_that_has_it_alone():
+    alone = evidence_of(model_of(*NEAR), [[10, 0], [10, 6], [10, 4], [0, 8], [9, 9]]).alone
+    assert np.allclose(alone, [[0, 100 + 100], [64, 0]])  # the second frame is shared, the third is not
+
+
+def test_small_activity_is_no_event():
+    assert not evidence_of(model_of(*NEAR), [[3.9, 0], [0, 3.5]]).alone.any()
+
+
+def test_cells_far_apart_are_not_compared():
+    assert not evidence_of(model_of((10.0, 10.0), (36.0, 44.0)), [[10, 0], [0, 10]]).alone.any()
+
+
+def test_only_pairs_with_a_chosen_component_are_counted_in_both_directions():
+    alone = evidence_of(model_of(*NEAR, (24.0, 30.0)), [[10, 0, 0], [0, 8, 0], [0, 0, 6]], which=[0]).alone
+    assert alone[0, 1] == 100
+    assert alone[1, 0] == 64
+    assert alone[1, 2] == alone[2, 1] == 0
+
+
+def test_evidence_fades_and_follows_the_components():
+    evidence = evidence_of(model_of(*NEAR), [[10, 0], [0, 8]])
+    evidence.forget()
+    assert 0 < evidence.alone[0, 1] < 100
+    evidence.add()
+    evidence.keep(np.array([1, 2]))
+    assert evidence.alone.shape == (2, 2)
+    assert not evidence.alone.any()
+
+
+def test_a_component_that_begins_anew_has_no_evidence_for_or_against_it():
+    evidence = evidence_of(model_of(*NEAR, (24.0, 30.0)), [[10, 0, 0], [0, 8, 0], [0, 0, 6]])
+    evidence.restart(0)
+    assert not evidence.alone[0].any()
+    assert not evidence.alone[:, 0].any()
+    assert evidence.alone[1, 2] == 64
