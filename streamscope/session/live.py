@@ -19,7 +19,6 @@ from streamscope.session.queue import BoundedQueue, NeverWait
 from streamscope.session.recorder import Recorder
 from streamscope.session.registry import play
 from streamscope.session.threads import (
-    as_others,
     give_way,
     go_first,
     in_thread,
@@ -69,7 +68,7 @@ class LivePart:
     ) -> None:
         shape = plan.movie.info.shape
         paced = plan.speed is not None
-        self._place = go_first if paced else as_others  # where nobody waits for frames, nothing is urgent
+        self._place = go_first if paced else give_way  # at full speed all wait for the learner
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
         self._stopped = threading.Event()
         self._source = play(plan.movie, plan.speed, plan.loop)
