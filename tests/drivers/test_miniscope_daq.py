@@ -8,7 +8,7 @@ import pytest
 from streamscope.errors import SourceError
 from streamscope.testing.daq_qt import DaqSettings, write_recording
 from streamscope_drivers.replay import Replay, open_movie
-from streamscope_drivers.stamps import lost_frames, since_first
+from streamscope_drivers.timebase import lost_frames, since_first
 from streamscope_drivers.video_writer import GrayVideoWriter
 
 
@@ -124,7 +124,7 @@ def test_stamps_win_over_a_nominal_rate_that_they_contradict(tmp_path, pixels):
     record(tmp_path, pixels, fps=20, extra={"frameRate": "30FPS"})
     movie = open_movie(str(tmp_path))
     assert movie.info.fps == pytest.approx(20, rel=0.01)
-    assert "says 30 fps, but the time stamps say 20.0" in movie.info.warnings[0]
+    assert "say 30 fps, but the time stamps say 20.0" in movie.info.warnings[0]
     movie.close()
 
 
