@@ -11,7 +11,7 @@ import numpy as np
 
 from streamscope.errors import SourceError
 from streamscope.types import ByteArray, MovieInfo
-from streamscope_drivers.recording import Recording, regular
+from streamscope_drivers.recording import Recording, regular, require_gray
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NUMPY_SIGNATURE = b"\x93NUMPY"
@@ -151,10 +151,7 @@ def _require_movie(source: str, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
             f"{source} has shape {shape}, but a movie has three dimensions (frames, height, width); "
             "choose another dataset, or save it in this order"
         )
-    if dtype != np.uint8:
-        raise SourceError(
-            f"{source} has values of type {dtype}, but only 8-bit movies are read; convert it to uint8"
-        )
+    require_gray(source, dtype)
 
 
 def _number(attributes: tuple[Mapping[str, Any], ...], names: tuple[str, ...]) -> float | None:

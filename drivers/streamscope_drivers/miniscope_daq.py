@@ -39,14 +39,8 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
     SourceError
         If there is no movie in the folder, more than one, or one that cannot be used.
     """
-    try:
-        folder = path if numbered_avis(path) else _device_folder(path)
-        files = _without_holes(folder)
-    except OSError as error:
-        raise SourceError(
-            f"a recording was expected in {path}, but it could not be looked into ({error.strerror}); "
-            "check your permissions"
-        ) from error
+    folder = path if numbered_avis(path) else _device_folder(path)
+    files = _without_holes(folder)
     device = read_device(folder / METADATA)
     clips = probe_all(files)
     doubts = [f"{file.name} holds no whole frame and is left out" for file in files[len(clips) :]]

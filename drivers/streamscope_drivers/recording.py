@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +116,14 @@ class Recording(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release files."""
+
+
+def require_gray(source: str, dtype: np.dtype[Any]) -> None:
+    """Raise SourceError if values are not those of an 8-bit picture."""
+    if dtype != np.uint8:
+        raise SourceError(
+            f"{source} has values of type {dtype}, but only 8-bit movies are read; convert it to uint8"
+        )
 
 
 def require_frames(source: str, n_frames: int) -> None:

@@ -15,9 +15,10 @@ from streamscope.errors import SourceError
 from streamscope.types import ByteArray, Frame, Movie, MovieInfo
 from streamscope_drivers import synthetic
 from streamscope_drivers.arrays import HDF5_SIGNATURE, NUMPY_SIGNATURE, open_hdf5, open_npy
-from streamscope_drivers.miniscope_daq import open_folder
+from streamscope_drivers.folders import open_folder
 from streamscope_drivers.video import open_video
 
+TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # classic and Big, of both byte orders
 READ_AHEAD_BYTES = 2 << 20  # one batch: small enough that reading never holds the interpreter for long
 READ_AHEAD_BATCHES = 8  # a second or more of 608x608: a busy machine has that long to catch up
 LONGEST_SLEEP_S = 0.05  # so that a stop is seen soon
@@ -29,8 +30,7 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
     Parameters
     ----------
     spec : str
-        Miniscope-DAQ-QT session or device folder, video file, `file.h5:/dataset`, .npy file, or
-        `synthetic:NAME`.
+        A file, `file.h5:/dataset`, or a folder, as docs/formats.md lists them, or `synthetic:NAME`.
     fps : float or None
         Frame rate, Hz; replaces the recording's own and its time stamps.
     um_per_px : float or None
@@ -58,6 +58,10 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
         )
     if signature.startswith(NUMPY_SIGNATURE):
         return open_npy(path, fps, um_per_px)
+    if signature.startswith(TIFF_SIGNATURES):
+        from streamscope_drivers.tiff import open_tiff
+
+        return open_tiff(path, fps, um_per_px)
     return open_video(path, fps, um_per_px)
 
 
