@@ -81,14 +81,14 @@ def open_hdf5(
     try:
         array = _find_dataset(file, path, dataset)
         source = f"{path}:{array.name}"
-        _require_movie(source, array.shape, array.dtype)
+        require_movie(source, array.shape, array.dtype)
         info = MovieInfo(
             source=source,
             files=(path,),
             shape=(array.shape[1], array.shape[2]),
             n_frames=array.shape[0],
-            fps=fps or _number((array.attrs, file.attrs), ("fps",)),
-            um_per_px=um_per_px or _number((array.attrs, file.attrs), ("um_per_px", "pixel_um")),
+            fps=fps or number_in((array.attrs, file.attrs), ("fps",)),
+            um_per_px=um_per_px or number_in((array.attrs, file.attrs), ("um_per_px", "pixel_um")),
         )
         return ArrayMovie(info, array, file)
     except SourceError:
@@ -111,7 +111,7 @@ def open_npy(path: Path, fps: float | None = None, um_per_px: float | None = Non
             f"a .npy file with a (frames, height, width) array was expected, but {path} could not be read "
             f"({error}); was it copied completely?"
         ) from error
-    _require_movie(str(path), array.shape, array.dtype)
+    require_movie(str(path), array.shape, array.dtype)
     info = MovieInfo(
         source=str(path),
         files=(path,),
@@ -145,7 +145,8 @@ def _movie_names(file: h5py.File) -> list[str]:
     return names
 
 
-def _require_movie(source: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def require_movie(source: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise SourceError if an array is no gray movie."""
     if len(shape) != 3 or 0 in shape[1:]:
         raise SourceError(
             f"{source} has shape {shape}, but a movie has three dimensions (frames, height, width); "
@@ -154,7 +155,8 @@ def _require_movie(source: str, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
     require_gray(source, dtype)
 
 
-def _number(attributes: tuple[Mapping[str, Any], ...], names: tuple[str, ...]) -> float | None:
+def number_in(attributes: tuple[Mapping[str, Any], ...], names: tuple[str, ...]) -> float | None:
+    """Return the first positive number under one of some names, or None."""
     for attrs in attributes:
         for name in names:
             value = attrs.get(name)

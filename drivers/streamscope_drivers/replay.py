@@ -17,6 +17,7 @@ from streamscope_drivers import synthetic
 from streamscope_drivers.arrays import HDF5_SIGNATURE, NUMPY_SIGNATURE, open_hdf5, open_npy
 from streamscope_drivers.folders import open_folder
 from streamscope_drivers.video import open_video
+from streamscope_drivers.zarr_store import is_store, open_zarr
 
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # classic and Big, of both byte orders
 READ_AHEAD_BYTES = 2 << 20  # one batch: small enough that reading never holds the interpreter for long
@@ -46,6 +47,8 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
     path, dataset = _split(spec)
     if not path.exists():
         raise SourceError(f"a movie was expected at {path}, but nothing is there; check the path")
+    if path.is_dir() and is_store(path):
+        return open_zarr(path, dataset, fps, um_per_px)
     if path.is_dir() and dataset is None:
         return open_folder(path, fps, um_per_px)
     signature = b"" if path.is_dir() else _signature(path)
