@@ -16,6 +16,7 @@ from streamscope.types import ByteArray, Frame, Movie, MovieInfo
 from streamscope_drivers import synthetic
 from streamscope_drivers.arrays import HDF5_SIGNATURE, NUMPY_SIGNATURE, open_hdf5, open_npy
 from streamscope_drivers.folders import open_folder
+from streamscope_drivers.nwb import holds_series, open_nwb
 from streamscope_drivers.video import open_video
 from streamscope_drivers.zarr_store import is_store, open_zarr
 
@@ -52,6 +53,8 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
     if path.is_dir() and dataset is None:
         return open_folder(path, fps, um_per_px)
     signature = b"" if path.is_dir() else _signature(path)
+    if signature.startswith(HDF5_SIGNATURE) and holds_series(path, dataset):
+        return open_nwb(path, dataset, fps, um_per_px)
     if signature.startswith(HDF5_SIGNATURE):
         return open_hdf5(path, dataset, fps, um_per_px)
     if dataset is not None:
