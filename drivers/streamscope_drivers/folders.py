@@ -6,7 +6,7 @@ from pathlib import Path
 
 from streamscope.errors import SourceError
 from streamscope.types import Movie
-from streamscope_drivers import miniscope_daq
+from streamscope_drivers import miniscope_daq, v3
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 
@@ -27,7 +27,11 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
         If there is no movie in the folder, more than one, or one that cannot be used.
     """
     try:
-        if not miniscope_daq.numbered_avis(path) and (files := tiff_files(path)):
+        if miniscope_daq.numbered_avis(path):
+            return miniscope_daq.open_folder(path, fps, um_per_px)
+        if v3.ms_cams(path):
+            return v3.open_v3(path, fps, um_per_px)
+        if files := tiff_files(path):
             from streamscope_drivers.tiff import open_tiff_folder
 
             return open_tiff_folder(path, files, fps, um_per_px)

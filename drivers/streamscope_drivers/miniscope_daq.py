@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,7 @@ from streamscope_drivers.clip import Clip
 from streamscope_drivers.metadata import DeviceMetadata, read_device, read_json
 from streamscope_drivers.stamps import read_stamps
 from streamscope_drivers.timebase import TimeBase, nominal, time_base
-from streamscope_drivers.video import VideoMovie, probe_all
+from streamscope_drivers.video import VideoMovie, numbered, probe_all, without_holes
 
 METADATA = "metaData.json"
 TIME_STAMPS = "timeStamps.csv"
@@ -40,7 +39,7 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
         If there is no movie in the folder, more than one, or one that cannot be used.
     """
     folder = path if numbered_avis(path) else _device_folder(path)
-    files = _without_holes(folder)
+    files = without_holes(numbered_avis(folder), folder)
     device = read_device(folder / METADATA)
     clips = probe_all(files)
     doubts = [f"{file.name} holds no whole frame and is left out" for file in files[len(clips) :]]
@@ -59,26 +58,9 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
     return VideoMovie(info, clock.timing, clips)
 
 
-def numbered_avis(folder: Path) -> list[Path]:
-    """Return the files 0.avi, 1.avi ... of a folder, in the order of their numbers."""
-    files = [f for f in folder.iterdir() if re.fullmatch(r"\d+\.avi", f.name, re.IGNORECASE)]
-    return sorted(files, key=lambda f: int(f.stem))
-
-
-def _without_holes(folder: Path) -> list[Path]:
-    files = numbered_avis(folder)
-    first = int(files[0].stem)
-    for expected, file in enumerate(files, first):
-        if int(file.stem) != expected:
-            raise SourceError(
-                f"{expected}.avi was expected in {folder}, but {file.name} follows {expected - 1}.avi; without "
-                "it times and frames do not belong together: put it back, or move the later files away"
-            )
-    if first > 0:
-        raise SourceError(
-            f"0.avi was expected in {folder}, but the first file is {files[0].name}; put back what is missing"
-        )
-    return files
+def numbered_avis(folder: Path) -> dict[int, Path]:
+    """Return the files 0.avi, 1.avi ... of a folder by their numbers."""
+    return numbered(folder, r"(\d+)\.avi")
 
 
 def _device_folder(session: Path) -> Path:
@@ -118,7 +100,7 @@ def _nothing_in(folder: Path) -> SourceError:
 def _recordings_below(folder: Path) -> Iterator[Path]:
     """Yield folders with a first AVI; looks into so many folders only, in case this is a whole disk."""
     for place, _, files in islice(os.walk(folder), LOOKED_INTO):
-        if "0.avi" in files:
+        if "0.avi" in files or "msCam1.avi" in files:
             yield Path(place)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,37 +64,86 @@ def read_stamps(path: Path, columns: Columns = MINISCOPE_DAQ) -> Stamps:
     SourceError
         If it cannot be read, has no time stamps, or a line in its middle is no row of numbers.
     """
-    text = read_text(path)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=columns.delimiter) if row]
-    header = header_of(rows[0]) if rows else []
-    there = [name for name in columns.times if name in header]
+    table = read_table(path, columns.delimiter)
+    there = [name for name in columns.times if name in table.header]
     if not there:
-        raise SourceError(
-            f"a column {columns.expected!r} was expected in the first line of {path}, but it is "
-            f"{','.join(rows[0]) if rows else 'empty'!r}; repair it, or move it away and give --fps"
-        )
-    body, warnings = rows[1:], []
-    if body and (not text.endswith(("\n", "\r")) or len(body[-1]) < len(header)):
-        body.pop()
-        warnings.append(f"the last line of {path.name} was cut off and is left out")
+        raise table.lacks(columns.expected)
 
     def column(name: str | None) -> LongArray | None:
-        return whole(body, header.index(name), path) if name in header else None
+        return table.whole(name) if name in table.header else None
 
-    clocks = (numbers_in(body, header.index(name), path) for name in there)
-    times = next((t for t in clocks if len(t) == 0 or t.max() > t.min()), np.zeros(len(body)))
+    clocks = [table.column(name) for name in there]
+    times = next((t for t in clocks if len(t) == 0 or t.max() > t.min()), clocks[0])
     counter, numbers = column(columns.counter), column(columns.numbers)
-    return _once(Stamps(path.name, times, counter, column(MISSING), numbers, tuple(warnings)))
+    return _once(Stamps(path.name, times, counter, column(MISSING), numbers, table.warnings))
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8, or in UTF-16 if it begins with its mark.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A text file with a line of names and lines of numbers."""
+
+    path: Path
+    first: str  # line, as it was written
+    header: list[str]  # names of the columns, in lower case
+    rows: list[list[str]]
+    warnings: tuple[str, ...]
+
+    def column(self, name: str) -> DoubleArray:
+        """Return a column as numbers.
+
+        Raises
+        ------
+        SourceError
+            Naming the first line in which it is none.
+        """
+        index, values = self.header.index(name), np.empty(len(self.rows))
+        for n, row in enumerate(self.rows):
+            try:
+                values[n] = float(row[index])
+            except (ValueError, IndexError) as error:
+                raise SourceError(
+                    f"numbers were expected in line {n + 2} of {self.path}, but it is {','.join(row)!r}; "
+                    "repair this line"
+                ) from error
+        if not np.isfinite(values).all():
+            line = int(np.argmin(np.isfinite(values))) + 2
+            raise SourceError(
+                f"numbers were expected in line {line} of {self.path}, but one is not finite; repair it"
+            )
+        return values
+
+    def whole(self, name: str) -> LongArray:
+        """Return a column as whole numbers; errors as in `column`."""
+        return self.column(name).astype(np.int64)
+
+    def lacks(self, expected: str) -> SourceError:
+        """Return the error of a column that is not there."""
+        return SourceError(
+            f"a column {expected!r} was expected in the first line of {self.path}, but it is "
+            f"{self.first or 'empty'!r}; repair it, or move it away and give --fps"
+        )
+
+
+def read_table(path: Path, delimiter: str = ",") -> Table:
+    """Return the columns of a text file; a line that was cut off at its end is left out.
 
     Raises
     ------
     SourceError
         If it cannot be read.
     """
+    text = _text(path)
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+    header = [name.strip().lower() for name in rows[0]] if rows else []
+    body, warnings = rows[1:], []
+    if body and (not text.endswith(("\n", "\r")) or len(body[-1]) < len(header)):
+        body.pop()
+        warnings.append(f"the last line of {path.name} was cut off and is left out")
+    return Table(path, ",".join(rows[0]) if rows else "", header, body, tuple(warnings))
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 if it begins with its mark."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -104,39 +152,6 @@ def read_text(path: Path) -> str:
         ) from error
     wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     return data.decode("utf-16" if wide else "utf-8-sig", errors="replace")
-
-
-def header_of(row: Sequence[str]) -> list[str]:
-    """Return the names of columns in lower case."""
-    return [name.strip().lower() for name in row]
-
-
-def numbers_in(rows: Sequence[Sequence[str]], index: int, path: Path) -> DoubleArray:
-    """Return a column of a table as numbers.
-
-    Raises
-    ------
-    SourceError
-        Naming the first line of which it is none.
-    """
-    values = np.empty(len(rows))
-    for n, row in enumerate(rows):
-        try:
-            values[n] = float(row[index])
-        except (ValueError, IndexError) as error:
-            raise SourceError(
-                f"numbers were expected in line {n + 2} of {path}, but it is {','.join(row)!r}; "
-                "repair this line"
-            ) from error
-    if not np.isfinite(values).all():
-        line = int(np.argmin(np.isfinite(values))) + 2
-        raise SourceError(f"numbers were expected in line {line} of {path}, but one is not finite; repair it")
-    return values
-
-
-def whole(rows: Sequence[Sequence[str]], index: int, path: Path) -> LongArray:
-    """Return a column of a table as whole numbers; errors as in `numbers_in`."""
-    return numbers_in(rows, index, path).astype(np.int64)
 
 
 def _once(stamps: Stamps) -> Stamps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,37 @@ class VideoMovie(Recording):
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def numbered(folder: Path, pattern: str) -> dict[int, Path]:
+    """Return the files of a folder by the number in their names, the first group of `pattern`, in its order."""
+    names = ((re.fullmatch(pattern, file.name, re.IGNORECASE), file) for file in folder.iterdir())
+    return dict(sorted((int(match[1]), file) for match, file in names if match))
+
+
+def without_holes(files: dict[int, Path], folder: Path, first: int = 0) -> list[Path]:
+    """Return numbered files in their order.
+
+    Raises
+    ------
+    SourceError
+        If a number is missing: times and frames after it would not belong together.
+    """
+    before = None
+    for expected, (number, file) in enumerate(files.items(), first):
+        if number != expected and before is None:
+            name = file.name.replace(str(number), str(first))
+            raise SourceError(
+                f"{name} was expected in {folder}, but the first file is {file.name}; put back what is missing"
+            )
+        if number != expected:
+            name = file.name.replace(str(number), str(expected))
+            raise SourceError(
+                f"{name} was expected in {folder}, but {file.name} follows {before}; without "
+                "it times and frames do not belong together: put it back, or move the later files away"
+            )
+        before = file.name
+    return list(files.values())
 
 
 def probe_all(paths: list[Path]) -> list[Clip]:
