@@ -6,7 +6,9 @@ from pathlib import Path
 
 from streamscope.errors import SourceError
 from streamscope.types import Movie
-from streamscope_drivers import miniscope_daq, v3
+from streamscope_drivers import bonsai, miniscope_daq, pomidaq, v3
+from streamscope_drivers.sidecar import VIDEOS, has_sidecar
+from streamscope_drivers.video import open_video
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 
@@ -35,6 +37,12 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
             from streamscope_drivers.tiff import open_tiff_folder
 
             return open_tiff_folder(path, files, fps, um_per_px)
+        if bonsai.is_recording(path):
+            return bonsai.open_bonsai(path, fps, um_per_px)
+        if slices := pomidaq.slices_in(path):
+            return pomidaq.open_slices(path, slices, fps, um_per_px)
+        if len(pairs := videos_with_stamps(path)) == 1:
+            return open_video(pairs[0], fps, um_per_px)
         return miniscope_daq.open_folder(path, fps, um_per_px)
     except OSError as error:
         raise SourceError(
@@ -46,3 +54,8 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
 def tiff_files(folder: Path) -> list[Path]:
     """Return the TIFF files of a folder, in no order."""
     return [f for f in folder.iterdir() if f.suffix.lower() in TIFF_SUFFIXES and not f.name.startswith(".")]
+
+
+def videos_with_stamps(folder: Path) -> list[Path]:
+    """Return the videos of a folder beside which a file says when their frames came."""
+    return [f for f in folder.iterdir() if f.suffix.lower() in VIDEOS and has_sidecar(f)]

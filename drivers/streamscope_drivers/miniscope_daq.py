@@ -17,6 +17,7 @@ from streamscope_drivers.video import VideoMovie, numbered, probe_all, without_h
 
 METADATA = "metaData.json"
 TIME_STAMPS = "timeStamps.csv"
+MARKS = {"0.avi", "msCam1.avi", "0.mkv", "video.mkv"}  # first files of recordings
 LOOKED_INTO = 2000  # folders that are searched for a recording to name
 NAMED = 8  # at most so many folders are listed in a message
 
@@ -100,7 +101,7 @@ def _nothing_in(folder: Path) -> SourceError:
 def _recordings_below(folder: Path) -> Iterator[Path]:
     """Yield folders with a first AVI; looks into so many folders only, in case this is a whole disk."""
     for place, _, files in islice(os.walk(folder), LOOKED_INTO):
-        if "0.avi" in files or "msCam1.avi" in files:
+        if not MARKS.isdisjoint(files):
             yield Path(place)
 
 

@@ -11,7 +11,9 @@ from streamscope.errors import SourceError
 from streamscope.types import ByteArray, MovieInfo
 from streamscope_drivers.clip import Clip, ClipReader, probe
 from streamscope_drivers.metadata import DeviceMetadata, read_device
-from streamscope_drivers.recording import Recording, Timing, regular
+from streamscope_drivers.recording import Recording, Timing
+from streamscope_drivers.sidecar import sidecar_of
+from streamscope_drivers.timebase import TimeBase, nominal, time_base
 
 PLAUSIBLE_HZ = (1.0, 120.0)
 FICTION_HZ = 60.0  # Miniscope software writes this into every AVI, whatever the real rate
@@ -73,12 +75,12 @@ def without_holes(files: dict[int, Path], folder: Path, first: int = 0) -> list[
     before = None
     for expected, (number, file) in enumerate(files.items(), first):
         if number != expected and before is None:
-            name = file.name.replace(str(number), str(first))
+            name = str(first).join(file.name.rsplit(str(number), 1))
             raise SourceError(
                 f"{name} was expected in {folder}, but the first file is {file.name}; put back what is missing"
             )
         if number != expected:
-            name = file.name.replace(str(number), str(expected))
+            name = str(expected).join(file.name.rsplit(str(number), 1))
             raise SourceError(
                 f"{name} was expected in {folder}, but {file.name} follows {before}; without "
                 "it times and frames do not belong together: put it back, or move the later files away"
@@ -114,7 +116,8 @@ def open_video(path: Path, fps: float | None = None, um_per_px: float | None = N
     Parameters
     ----------
     path : Path
-        The file. A metaData.json beside it, as Miniscope software writes, tells rate and pixel size.
+        The file. A file of time stamps beside it, as Open Ephys' program and PoMiDAQ write, tells times; a
+        metaData.json, as Miniscope software writes, rate and pixel size.
     fps, um_per_px : float or None
         The user's values; they win.
 
@@ -125,19 +128,28 @@ def open_video(path: Path, fps: float | None = None, um_per_px: float | None = N
     """
     clip = probe(path)
     device = read_device(path.parent / "metaData.json")
-    rate, doubts = (fps, []) if fps else _rate(clip, device)
+    clock = _clock(clip, device, fps)
     info = MovieInfo(
         source=str(path),
         files=(path,),
         shape=clip.shape,
-        n_frames=clip.n_frames,
-        fps=rate,
+        n_frames=clock.n_frames,
+        fps=clock.fps,
         um_per_px=um_per_px or device.um_per_px,
         device=device.name,
-        warnings=tuple(doubts),
+        warnings=clock.warnings,
         meta=device.settings,
     )
-    return VideoMovie(info, regular(clip.n_frames, rate), [clip])
+    return VideoMovie(info, clock.timing, [clip])
+
+
+def _clock(clip: Clip, device: DeviceMetadata, fps: float | None) -> TimeBase:
+    """Return times by the file beside the video if there is one, else by the frame rate."""
+    said = sidecar_of(clip.path)
+    if said is not None:
+        return time_base(said.stamps, [clip.n_frames], said.fps, fps)
+    rate, doubts = (fps, []) if fps else _rate(clip, device)
+    return nominal(clip.n_frames, rate, *doubts)
 
 
 def _rate(clip: Clip, device: DeviceMetadata) -> tuple[float | None, list[str]]:
