@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, MovieInfo
+from streamscope.types import ImageArray, MovieInfo
 from streamscope_drivers.recording import Recording, regular, require_gray
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -26,19 +26,19 @@ class ArrayMovie(Recording):
     info : MovieInfo
         Facts of the movie.
     array : h5py.Dataset or ndarray
-        (T, H, W) uint8, sliced on its first axis.
+        (T, H, W) uint8 or uint16, sliced on its first axis.
     file : h5py.File or None
         Closed with the movie.
     """
 
     def __init__(self, info: MovieInfo, array: Any, file: h5py.File | None = None) -> None:
-        super().__init__(info, regular(info.n_frames, info.fps))
+        super().__init__(info, regular(info.n_frames, info.fps), array.dtype.newbyteorder("="))
         self._array = array
         self._file = file
 
-    def _read(self, start: int, stop: int) -> ByteArray:
+    def _read(self, start: int, stop: int) -> ImageArray:
         try:
-            return np.array(self._array[start:stop], dtype=np.uint8)
+            return np.array(self._array[start:stop], dtype=self.dtype)
         except (OSError, ValueError) as error:
             raise SourceError(
                 f"frames {start}..{stop} of {self.info.source} could not be read ({error}); is the file "
@@ -62,7 +62,7 @@ def open_hdf5(
     path : Path
         The file.
     dataset : str or None
-        Name of the dataset, (T, H, W) uint8. Attributes `fps` and `um_per_px` (or `pixel_um`) of the
+        Name of the dataset, (T, H, W) uint8 or uint16. Attributes `fps` and `um_per_px` (or `pixel_um`) of the
         dataset or the file are used.
     fps, um_per_px : float or None
         The user's values; they win.
@@ -70,7 +70,7 @@ def open_hdf5(
     Raises
     ------
     SourceError
-        If the file cannot be opened, has no such dataset, or the dataset is no 8-bit movie.
+        If the file cannot be opened, has no such dataset, or the dataset is no gray movie.
     """
     try:
         file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES)
@@ -97,12 +97,12 @@ def open_hdf5(
 
 
 def open_npy(path: Path, fps: float | None = None, um_per_px: float | None = None) -> ArrayMovie:
-    """Return the movie in a .npy file, (T, H, W) uint8, mapped into memory and not loaded.
+    """Return the movie in a .npy file, (T, H, W) uint8 or uint16, mapped into memory and not loaded.
 
     Raises
     ------
     SourceError
-        If the file is cut off or holds no 8-bit movie.
+        If the file is cut off or holds no gray movie.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

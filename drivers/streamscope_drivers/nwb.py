@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, Movie, MovieInfo
+from streamscope.types import ImageArray, Movie, MovieInfo
 from streamscope_drivers.arrays import CHUNK_CACHE_BYTES, require_movie
 from streamscope_drivers.recording import Recording, Timing
 from streamscope_drivers.stamps import Stamps
@@ -38,13 +38,13 @@ class NwbMovie(Recording):
     """
 
     def __init__(self, info: MovieInfo, timing: Timing, data: h5py.Dataset, turned: bool) -> None:
-        super().__init__(info, timing)
+        super().__init__(info, timing, data.dtype.newbyteorder("="))
         self._data: Any = data
         self._turned = turned
 
-    def _read(self, start: int, stop: int) -> ByteArray:
+    def _read(self, start: int, stop: int) -> ImageArray:
         try:
-            stored: ByteArray = self._data[start:stop]
+            stored: ImageArray = np.asarray(self._data[start:stop], self.dtype)
         except (OSError, ValueError) as error:
             raise SourceError(
                 f"frames {start}..{stop} of {self.info.source} could not be read ({error}); is the file "

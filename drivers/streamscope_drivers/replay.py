@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, Frame, Movie, MovieInfo
+from streamscope.types import Frame, ImageArray, Movie, MovieInfo
 from streamscope_drivers import synthetic
 from streamscope_drivers.arrays import HDF5_SIGNATURE, NUMPY_SIGNATURE, open_hdf5, open_npy
 from streamscope_drivers.folders import open_folder
 from streamscope_drivers.nwb import holds_series, open_nwb
+from streamscope_drivers.recording import Recording
 from streamscope_drivers.video import open_video
 from streamscope_drivers.zarr_store import is_store, open_zarr
 
@@ -28,6 +29,8 @@ LONGEST_SLEEP_S = 0.05  # so that a stop is seen soon
 
 def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = None) -> Movie:
     """Return the movie that a source names, judged by what is there and not by its name alone.
+
+    Frames with more than 8 bits stay as they are, in uint16.
 
     Parameters
     ----------
@@ -43,6 +46,13 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
     SourceError
         If nothing is there, or it is no movie that can be used. One sentence: expected, came, what to do.
     """
+    movie = _open(spec, fps, um_per_px)
+    if isinstance(movie, Recording):
+        movie.measure_depth()
+    return movie
+
+
+def _open(spec: str, fps: float | None, um_per_px: float | None) -> Movie:
     if spec.startswith(synthetic.PREFIX):
         return synthetic.open_movie(spec, fps, um_per_px)
     path, dataset = _split(spec)
@@ -193,7 +203,7 @@ class Replay:
             self._sleep(min(left_s, LONGEST_SLEEP_S))
         return due_ns
 
-    def _frame(self, index: int, image: ByteArray, time_s: float, t_capture_ns: int) -> Frame:
+    def _frame(self, index: int, image: ImageArray, time_s: float, t_capture_ns: int) -> Frame:
         at = index % self._movie.info.n_frames
         hw = self._movie.hw
         return Frame(
@@ -215,12 +225,12 @@ class _ReadAhead:
     def __init__(self, movie: Movie, laps: int) -> None:
         self._movie = movie
         self._laps = laps
-        self._queue: queue.Queue[ByteArray | Exception | None] = queue.Queue(READ_AHEAD_BATCHES)
+        self._queue: queue.Queue[ImageArray | Exception | None] = queue.Queue(READ_AHEAD_BATCHES)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replay-read", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[ByteArray]:
+    def __iter__(self) -> Iterator[ImageArray]:
         while (batch := self._queue.get()) is not None:
             if isinstance(batch, Exception):
                 raise batch

@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, MovieInfo
+from streamscope.types import ImageArray, MovieInfo
 from streamscope_drivers.recording import Recording, Timing, require_gray
 from streamscope_drivers.stamps import Stamps
 from streamscope_drivers.timebase import TimeBase, nominal, time_base
@@ -105,7 +105,7 @@ class TiffStack:
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             raise SourceError(f"{self.path} is stored as a negative; save it with black as 0")
 
-    def frame(self, n: int) -> ByteArray:
+    def frame(self, n: int) -> ImageArray:
         """Return frame `n`, (H, W).
 
         Raises
@@ -121,7 +121,7 @@ class TiffStack:
                 hint = "pip install imagecodecs, or save it uncompressed"
             raise SourceError(f"frame {n} of {self.path} could not be read ({error}); {hint}") from error
 
-    def _raw(self, n: int) -> ByteArray:
+    def _raw(self, n: int) -> ImageArray:
         file = self._tif.filehandle
         file.seek((self._offset or 0) + n * self._frame_bytes)
         data = file.read(self._frame_bytes)
@@ -130,7 +130,7 @@ class TiffStack:
         stored = np.frombuffer(data, self.dtype.newbyteorder(self._tif.byteorder))
         return np.asarray(stored.reshape(self.shape), self.dtype)
 
-    def _decoded(self, n: int) -> ByteArray:
+    def _decoded(self, n: int) -> ImageArray:
         page = self._series[n]
         if page is None:
             raise OSError("it is in a file that is not there")
@@ -163,16 +163,20 @@ class TiffMovie(Recording):
         One value per frame.
     paths, counts : lists
         The files in order, and the number of frames in each.
+    dtype : dtype
+        Of the frames.
     """
 
-    def __init__(self, info: MovieInfo, timing: Timing, paths: list[Path], counts: list[int]) -> None:
-        super().__init__(info, timing)
+    def __init__(
+        self, info: MovieInfo, timing: Timing, paths: list[Path], counts: list[int], dtype: Any
+    ) -> None:
+        super().__init__(info, timing, dtype)
         self._paths = paths
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         self._open: TiffStack | None = None
 
-    def _read(self, start: int, stop: int) -> ByteArray:
-        out = np.empty((stop - start, *self.info.shape), np.uint8)
+    def _read(self, start: int, stop: int) -> ImageArray:
+        out = np.empty((stop - start, *self.info.shape), self.dtype)
         for n in range(start, stop):
             number = int(np.searchsorted(self._starts, n, side="right")) - 1
             stack = self._stack(number)
@@ -322,7 +326,7 @@ def _movie(
         um_per_px=um_per_px or facts.um_per_px,
         warnings=(*said, *clock.warnings),
     )
-    return TiffMovie(info, timing, paths, counts)
+    return TiffMovie(info, timing, paths, counts, first.dtype)
 
 
 def _clock(path: Path, n_frames: int, facts: Facts, fps: float | None) -> TimeBase:

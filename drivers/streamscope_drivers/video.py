@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, MovieInfo
+from streamscope.types import ImageArray, MovieInfo
 from streamscope_drivers.clip import Clip, ClipReader, probe
 from streamscope_drivers.metadata import DeviceMetadata, read_device
 from streamscope_drivers.recording import Recording, Timing
@@ -33,13 +33,13 @@ class VideoMovie(Recording):
     """
 
     def __init__(self, info: MovieInfo, timing: Timing, clips: list[Clip]) -> None:
-        super().__init__(info, timing)
+        super().__init__(info, timing, clips[0].dtype if clips else np.uint8)
         self._clips = clips
         self._starts = np.concatenate([[0], np.cumsum([c.n_frames for c in clips])])
         self._reader: ClipReader | None = None
 
-    def _read(self, start: int, stop: int) -> ByteArray:
-        out = np.empty((stop - start, *self.info.shape), np.uint8)
+    def _read(self, start: int, stop: int) -> ImageArray:
+        out = np.empty((stop - start, *self.info.shape), self.dtype)
         for n in range(start, stop):
             number = int(np.searchsorted(self._starts, n, side="right")) - 1
             out[n - start] = self._reader_of(self._clips[number]).frame(n - int(self._starts[number]))
@@ -101,8 +101,8 @@ def probe_all(paths: list[Path]) -> list[Clip]:
     while clips and clips[-1].n_frames == 0:
         clips.pop()
     for clip in clips[1:]:
-        if clip.shape != clips[0].shape:
-            was, now = ("x".join(map(str, c.shape)) for c in (clips[0], clip))
+        if (clip.shape, clip.dtype) != (clips[0].shape, clips[0].dtype):
+            was, now = ("x".join(map(str, c.shape)) + c.deep for c in (clips[0], clip))
             raise SourceError(
                 f"{clip.path} has frames of {now} px, but {clips[0].path.name} has {was}; was the camera's "
                 "resolution changed? Replay the two parts one by one"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, MovieInfo
+from streamscope.types import ImageArray, MovieInfo
 from streamscope_drivers.arrays import number_in, require_movie
 from streamscope_drivers.recording import Recording, regular
 
@@ -29,10 +29,10 @@ class ZarrMovie(Recording):
     """
 
     def __init__(self, info: MovieInfo, array: Any) -> None:
-        super().__init__(info, regular(info.n_frames, info.fps))
+        super().__init__(info, regular(info.n_frames, info.fps), array.dtype.newbyteorder("="))
         self._array = array
         self._block = self._frames_at_once(array)
-        self._kept: tuple[int, ByteArray] | None = None  # number of the block, frames
+        self._kept: tuple[int, ImageArray] | None = None  # number of the block, frames
 
     @staticmethod
     def _frames_at_once(array: Any) -> int:
@@ -40,8 +40,8 @@ class ZarrMovie(Recording):
         size = frames * array.dtype.itemsize * int(np.prod(array.shape[1:]))
         return frames if size <= KEPT_BYTES else 1
 
-    def _read(self, start: int, stop: int) -> ByteArray:
-        out = np.empty((stop - start, *self.info.shape), np.uint8)
+    def _read(self, start: int, stop: int) -> ImageArray:
+        out = np.empty((stop - start, *self.info.shape), self.dtype)
         at = start
         while at < stop:
             number = at // self._block
@@ -51,7 +51,7 @@ class ZarrMovie(Recording):
             at = end
         return out
 
-    def _frames(self, number: int) -> ByteArray:
+    def _frames(self, number: int) -> ImageArray:
         if self._kept is None or self._kept[0] != number:
             start = number * self._block
             stop = min(start + self._block, self.info.n_frames)

@@ -27,7 +27,7 @@ def invoke(*words):
 
 @pytest.fixture(autouse=True)
 def small_engine(monkeypatch):
-    monkeypatch.setattr("streamscope.session.runner.real_engine", fake_engine)
+    monkeypatch.setattr("streamscope.session.runner.real_engine", lambda bits: fake_engine())
     monkeypatch.setattr("streamscope.session.runner.JOIN_S", 0.0)
 
 
@@ -234,7 +234,7 @@ def test_a_fault_of_the_program_is_one_sentence_too_with_the_details_in_a_file(m
     def broken(progress):
         raise TypeError("on purpose")
 
-    monkeypatch.setattr("streamscope.session.runner.real_engine", lambda: fake_engine(warm_up=broken))
+    monkeypatch.setattr("streamscope.session.runner.real_engine", lambda bits: fake_engine(warm_up=broken))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     result = invoke("replay", movie, *GOOD, "--out", tmp_path / "out")
     assert result.exit_code == 1

@@ -112,7 +112,7 @@ class Refitted:
 
     def __init__(self, monkeypatch):
         self.images = self.shifts = None
-        monkeypatch.setattr("streamscope.offline.warmup.warm_up_refit", lambda progress: None)
+        monkeypatch.setattr("streamscope.offline.warmup.warm_up_refit", lambda progress, bits: None)
         monkeypatch.setattr("streamscope.offline.refit.refit", self)
         monkeypatch.setattr(refitting, "add_refit", self.keep)
 
