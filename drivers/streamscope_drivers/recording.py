@@ -53,13 +53,15 @@ class Recording(ABC):
     timing : Timing
         One value per frame.
     dtype : dtype
-        Of the frames: uint8, or uint16, whose depth is then measured on a sample (`measure_depth`).
+        Of the frames: uint8, or uint16, whose depth `verify` measures.
 
     Raises
     ------
     SourceError
         If there are fewer than two frames.
     """
+
+    probed = False  # whether opening it looks at its first and last frame anyway
 
     def __init__(self, info: MovieInfo, timing: Timing, dtype: Any = np.uint8) -> None:
         require_frames(info.source, info.n_frames)
@@ -88,16 +90,24 @@ class Recording(ABC):
         """Return the hardware counter of each frame, (T,), -1 where it could not be read."""
         return self._timing.hw
 
-    def measure_depth(self) -> None:
-        """Find out how many bits the pixels use if they have more than 8, from frames all over the recording.
+    def verify(self) -> None:
+        """Read the first and the last frame, and measure the depth of pixels with more than 8 bits.
+
+        What cannot be read, or needs a package that is not there, is so said before a session begins.
 
         Raises
         ------
         SourceError
-            If one cannot be read.
+            If a frame cannot be read.
         """
-        if self.dtype == np.uint8:
-            return
+        if not self.probed:
+            self.read(0, 1)
+            self.read(self.info.n_frames - 1, self.info.n_frames)
+        if self.dtype != np.uint8:
+            self._measure_depth()
+
+    def _measure_depth(self) -> None:
+        """Find out how many bits the pixels use, from frames all over the recording."""
         sample = np.unique(np.linspace(0, self.info.n_frames - 1, DEPTH_FRAMES).astype(int))
         largest = max(int(self.read(n, n + 1).max()) for n in sample)
         bits = max(self.info.bits, largest.bit_length(), 9)

@@ -48,7 +48,11 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
     """
     movie = _open(spec, fps, um_per_px)
     if isinstance(movie, Recording):
-        movie.measure_depth()
+        try:
+            movie.verify()
+        except SourceError:
+            movie.close()
+            raise
     return movie
 
 

@@ -32,6 +32,8 @@ class VideoMovie(Recording):
         The files, in order.
     """
 
+    probed = True
+
     def __init__(self, info: MovieInfo, timing: Timing, clips: list[Clip]) -> None:
         super().__init__(info, timing, clips[0].dtype if clips else np.uint8)
         self._clips = clips

@@ -59,8 +59,8 @@ class ZarrMovie(Recording):
                 self._kept = number, np.asarray(self._array[start:stop])
             except (OSError, ValueError, RuntimeError, KeyError) as error:
                 raise SourceError(
-                    f"frames {start}..{stop} of {self.info.source} could not be read ({error}); is a chunk "
-                    "damaged, or the disk gone?"
+                    f"frames {start}..{stop} of {self.info.source} could not be read ({error}); maybe a "
+                    "chunk is damaged, or the disk gone: copy the store again"
                 ) from error
         return self._kept[1]
 

@@ -83,12 +83,15 @@ def test_chunks_that_are_not_there_are_said(tmp_path, pixels):
 
 
 def test_a_damaged_chunk_is_named(tmp_path, pixels):
-    write(tmp_path / "movie.zarr", pixels, version=2, chunks=(20, 24, 32))
+    write(tmp_path / "movie.zarr", pixels, version=2, chunks=(10, 24, 32))
     (tmp_path / "movie.zarr" / "1.0.0").write_bytes(b"nonsense")
     movie = open_movie(str(tmp_path / "movie.zarr"), fps=20)
-    assert np.array_equal(movie.read(0, 20), pixels[:20])
-    with pytest.raises(SourceError, match=r"frames 20\.\.40 .*chunk damaged"):
-        movie.read(30, 31)
+    assert np.array_equal(movie.read(0, 10), pixels[:10])
+    with pytest.raises(SourceError, match=r"frames 10\.\.20 .*chunk is damaged"):
+        movie.read(15, 16)
+    (tmp_path / "movie.zarr" / "3.0.0").write_bytes(b"nonsense")
+    with pytest.raises(SourceError, match=r"frames 30\.\.40 .*chunk is damaged"):
+        open_movie(str(tmp_path / "movie.zarr"), fps=20)
 
 
 def test_names_are_asked_for_and_checked(tmp_path, pixels):
