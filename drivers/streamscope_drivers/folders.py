@@ -29,7 +29,7 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
         If there is no movie in the folder, more than one, or one that cannot be used.
     """
     try:
-        if miniscope_daq.numbered_avis(path):
+        if miniscope_daq.is_recording(path):
             return miniscope_daq.open_folder(path, fps, um_per_px)
         if v3.ms_cams(path):
             return v3.open_v3(path, fps, um_per_px)

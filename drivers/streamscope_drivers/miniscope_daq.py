@@ -59,6 +59,11 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
     return VideoMovie(info, clock.timing, clips)
 
 
+def is_recording(folder: Path) -> bool:
+    """Return whether a folder is that of a device, or of a session with devices in it."""
+    return bool(numbered_avis(folder)) or any(f.is_dir() and numbered_avis(f) for f in folder.iterdir())
+
+
 def numbered_avis(folder: Path) -> dict[int, Path]:
     """Return the files 0.avi, 1.avi ... of a folder by their numbers."""
     return numbered(folder, r"(\d+)\.avi")
