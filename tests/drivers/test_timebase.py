@@ -165,3 +165,37 @@ def test_a_recording_without_a_loss_says_nothing():
     base = time_base(stamps(true_ms(), counter=np.arange(200) + 65_400), [200], rate=20.0)
     assert base.warnings == ()
     assert base.fps == 20
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_recording_with_a_glitch_a_repeat_and_a_cut_line_is_read_with_its_true_times(tmp_path, counted):
+    pixels = np.random.default_rng(3).integers(0, 256, (60, 16, 24), dtype=np.uint8)
+    device = write_recording(
+        tmp_path, pixels, 20, settings=DaqSettings(frames_per_file=25, lost_before={40: 2})
+    )
+    rows = [line.split(",") for line in (device / "timeStamps.csv").read_text().splitlines()]
+    for row in rows[11:31]:
+        row[1] = str(int(row[1]) - 128_000)
+    rows[51][1] = rows[50][1]
+    lines = [",".join(row if counted else row[:3]) for row in rows]
+    (device / "timeStamps.csv").write_text("\n".join(lines)[:-1])
+    movie = open_movie(str(tmp_path))
+    assert movie.info.n_frames == 59
+    assert movie.info.fps == 20
+    assert np.abs(movie.times_s - (np.arange(59) + 2 * (np.arange(59) >= 40)) / 20).max() < 0.002
+    assert np.flatnonzero(movie.gap).tolist() == [40]
+    assert movie.gap[40] == 2
+    said = " | ".join(movie.info.warnings)
+    for words in (
+        "last line",
+        "59 frames and the video 60",
+        "-128.0 s, frames 10 to 29",
+        "1 time stamps repeat",
+    ):
+        assert words in said
+    assert (
+        f"2 frames are missing in 1 places, first before frame 40, says the {'frame counter' if counted else 'clock'}"
+        in said
+    )
+    assert np.array_equal(movie.read(0, 59), pixels[:59])
+    movie.close()
