@@ -144,6 +144,7 @@ class EngineConfig(Settings):
     fps: float = Field(gt=0, description="frame rate, Hz")
     decay_s: float = Field(gt=0, description="decay of the indicator, s")
     um_per_px: float | None = None
+    bits: int = Field(default=8, ge=8, le=16, description="bits of a pixel; 256 grey levels span them all")
     motion: MotionConfig = MotionConfig()
     background: BackgroundConfig = BackgroundConfig()
     detect: DetectConfig = DetectConfig()
@@ -162,7 +163,11 @@ class EngineConfig(Settings):
 
 
 def engine_config(
-    config: SessionConfig, shape: tuple[int, int], fps: float | None, um_per_px: float | None
+    config: SessionConfig,
+    shape: tuple[int, int],
+    fps: float | None,
+    um_per_px: float | None,
+    bits: int = 8,
 ) -> EngineConfig:
     """Return the settings of the engine for a recording of `shape`, or say what is missing.
 
@@ -174,6 +179,8 @@ def engine_config(
         (H, W) of the frames, px.
     fps, um_per_px : float or None
         What the recording says of itself; the user's values win.
+    bits : int
+        Of its pixels.
 
     Raises
     ------
@@ -187,6 +194,7 @@ def engine_config(
         fps=fps,
         decay_s=config.deconvolve.decay_s or decay_of(config.indicator),
         um_per_px=um_per_px,
+        bits=bits,
         **{name: getattr(config, name) for name in _ENGINE_PARTS},
     )
 

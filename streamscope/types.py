@@ -17,6 +17,9 @@ IntArray: TypeAlias = NDArray[np.int32]
 LongArray: TypeAlias = NDArray[np.int64]
 IdArray: TypeAlias = NDArray[np.uint32]
 ByteArray: TypeAlias = NDArray[np.uint8]
+ImageArray: TypeAlias = NDArray[
+    np.unsignedinteger[Any]
+]  # as it was recorded: uint8, or uint16 with more bits
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 # Bits of FrameResult.flags, as on the wire.
@@ -32,7 +35,7 @@ class Frame:
     """One picture as it came from the source."""
 
     index: int  # position in the recording, contiguous from 0
-    image: NDArray[Any]  # (H, W) uint8
+    image: NDArray[Any]  # (H, W) uint8, or uint16 where the source has more than 8 bits
     t_capture_ns: int  # monotonic; in paced replay the moment at which the frame was due
     time_s: float = 0.0  # recorded time since the first frame, s
     gap: int = 0  # frames missing before this one
@@ -201,6 +204,12 @@ class MovieInfo:
     device: str = "Miniscope"
     warnings: tuple[str, ...] = ()  # repairs and doubts, each one sentence
     meta: Mapping[str, Any] = field(default_factory=dict)
+    bits: int = 8  # of a pixel: 8 for uint8, 9 to 16 for uint16
+
+    @property
+    def saturation(self) -> int:
+        """Return the largest value that a pixel can have."""
+        return (1 << self.bits) - 1
 
 
 class Movie(Protocol):
@@ -222,8 +231,8 @@ class Movie(Protocol):
     def hw(self) -> LongArray | None:
         """Return the hardware counter of each frame, (T,), if there is one."""
 
-    def read(self, start: int, stop: int) -> ByteArray:
-        """Return frames start..stop as (n, H, W) uint8."""
+    def read(self, start: int, stop: int) -> ImageArray:
+        """Return frames start..stop as (n, H, W), uint8, or uint16 where `info.bits` is more than 8."""
 
     def close(self) -> None:
         """Release files."""

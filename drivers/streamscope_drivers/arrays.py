@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, MovieInfo
-from streamscope_drivers.recording import Recording, regular
+from streamscope.types import ImageArray, MovieInfo
+from streamscope_drivers.recording import Recording, regular, require_gray
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NUMPY_SIGNATURE = b"\x93NUMPY"
@@ -26,19 +26,19 @@ class ArrayMovie(Recording):
     info : MovieInfo
         Facts of the movie.
     array : h5py.Dataset or ndarray
-        (T, H, W) uint8, sliced on its first axis.
+        (T, H, W) uint8 or uint16, sliced on its first axis.
     file : h5py.File or None
         Closed with the movie.
     """
 
     def __init__(self, info: MovieInfo, array: Any, file: h5py.File | None = None) -> None:
-        super().__init__(info, regular(info.n_frames, info.fps))
+        super().__init__(info, regular(info.n_frames, info.fps), array.dtype.newbyteorder("="))
         self._array = array
         self._file = file
 
-    def _read(self, start: int, stop: int) -> ByteArray:
+    def _read(self, start: int, stop: int) -> ImageArray:
         try:
-            return np.array(self._array[start:stop], dtype=np.uint8)
+            return np.array(self._array[start:stop], dtype=self.dtype)
         except (OSError, ValueError) as error:
             raise SourceError(
                 f"frames {start}..{stop} of {self.info.source} could not be read ({error}); is the file "
@@ -62,7 +62,7 @@ def open_hdf5(
     path : Path
         The file.
     dataset : str or None
-        Name of the dataset, (T, H, W) uint8. Attributes `fps` and `um_per_px` (or `pixel_um`) of the
+        Name of the dataset, (T, H, W) uint8 or uint16. Attributes `fps` and `um_per_px` (or `pixel_um`) of the
         dataset or the file are used.
     fps, um_per_px : float or None
         The user's values; they win.
@@ -70,7 +70,7 @@ def open_hdf5(
     Raises
     ------
     SourceError
-        If the file cannot be opened, has no such dataset, or the dataset is no 8-bit movie.
+        If the file cannot be opened, has no such dataset, or the dataset is no gray movie.
     """
     try:
         file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES)
@@ -81,14 +81,14 @@ def open_hdf5(
     try:
         array = _find_dataset(file, path, dataset)
         source = f"{path}:{array.name}"
-        _require_movie(source, array.shape, array.dtype)
+        require_movie(source, array.shape, array.dtype)
         info = MovieInfo(
             source=source,
             files=(path,),
             shape=(array.shape[1], array.shape[2]),
             n_frames=array.shape[0],
-            fps=fps or _number((array.attrs, file.attrs), ("fps",)),
-            um_per_px=um_per_px or _number((array.attrs, file.attrs), ("um_per_px", "pixel_um")),
+            fps=fps or number_in((array.attrs, file.attrs), ("fps",)),
+            um_per_px=um_per_px or number_in((array.attrs, file.attrs), ("um_per_px", "pixel_um")),
         )
         return ArrayMovie(info, array, file)
     except SourceError:
@@ -97,12 +97,12 @@ def open_hdf5(
 
 
 def open_npy(path: Path, fps: float | None = None, um_per_px: float | None = None) -> ArrayMovie:
-    """Return the movie in a .npy file, (T, H, W) uint8, mapped into memory and not loaded.
+    """Return the movie in a .npy file, (T, H, W) uint8 or uint16, mapped into memory and not loaded.
 
     Raises
     ------
     SourceError
-        If the file is cut off or holds no 8-bit movie.
+        If the file is cut off or holds no gray movie.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -111,7 +111,7 @@ def open_npy(path: Path, fps: float | None = None, um_per_px: float | None = Non
             f"a .npy file with a (frames, height, width) array was expected, but {path} could not be read "
             f"({error}); was it copied completely?"
         ) from error
-    _require_movie(str(path), array.shape, array.dtype)
+    require_movie(str(path), array.shape, array.dtype)
     info = MovieInfo(
         source=str(path),
         files=(path,),
@@ -145,19 +145,18 @@ def _movie_names(file: h5py.File) -> list[str]:
     return names
 
 
-def _require_movie(source: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def require_movie(source: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise SourceError if an array is no gray movie."""
     if len(shape) != 3 or 0 in shape[1:]:
         raise SourceError(
             f"{source} has shape {shape}, but a movie has three dimensions (frames, height, width); "
             "choose another dataset, or save it in this order"
         )
-    if dtype != np.uint8:
-        raise SourceError(
-            f"{source} has values of type {dtype}, but only 8-bit movies are read; convert it to uint8"
-        )
+    require_gray(source, dtype)
 
 
-def _number(attributes: tuple[Mapping[str, Any], ...], names: tuple[str, ...]) -> float | None:
+def number_in(attributes: tuple[Mapping[str, Any], ...], names: tuple[str, ...]) -> float | None:
+    """Return the first positive number under one of some names, or None."""
     for attrs in attributes:
         for name in names:
             value = attrs.get(name)

@@ -12,8 +12,8 @@ import av
 import numpy as np
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, LongArray
-from streamscope_drivers.grayscale import gray_of
+from streamscope.types import ImageArray, LongArray
+from streamscope_drivers.grayscale import dtype_of, gray_of
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +34,12 @@ class Clip:
     stamps: LongArray | None  # (n_frames,) presentation stamps in order; None: they are 0, 1, 2 ...
     seekable: bool  # False: cut off before its index was written, frames are reached by reading on
     header_fps: float | None
+    dtype: Any = np.uint8  # of the frames, or uint16
+
+    @property
+    def deep(self) -> str:
+        """Return words for a depth of more than 8 bits."""
+        return "" if self.dtype == np.uint8 else " with more than 8 bits"
 
 
 class ClipReader:
@@ -50,8 +56,8 @@ class ClipReader:
         self.position = 0  # the frame that comes next
         self._open()
 
-    def frame(self, n: int) -> ByteArray:
-        """Return frame `n`, (H, W) uint8.
+    def frame(self, n: int) -> ImageArray:
+        """Return frame `n`, (H, W) uint8 or uint16.
 
         Raises
         ------
@@ -113,14 +119,20 @@ class ClipReader:
             return int(np.searchsorted(self.clip.stamps, frame.pts))
         return int(frame.pts) if self.clip.seekable else self.position
 
-    def _gray(self, n: int, frame: Any) -> ByteArray:
+    def _gray(self, n: int, frame: Any) -> ImageArray:
         if (frame.height, frame.width) != self.clip.shape:
             was = "x".join(map(str, self.clip.shape))
             raise SourceError(
                 f"frame {n} of {self.clip.path} is {frame.height}x{frame.width} px, but the recording began "
                 f"with {was}; was the camera's resolution changed? Split the recording there"
             )
-        return gray_of(frame, f"frame {n} of {self.clip.path}")
+        image = gray_of(frame, f"frame {n} of {self.clip.path}")
+        if image.dtype != self.clip.dtype:
+            raise SourceError(
+                f"frame {n} of {self.clip.path} is {image.dtype}, but the recording began with "
+                f"{np.dtype(self.clip.dtype)}; re-encode it, e.g. with FFV1"
+            )
+        return image
 
 
 def probe(path: Path) -> Clip:
@@ -149,13 +161,14 @@ def probe(path: Path) -> Clip:
         shape = (stream.codec_context.height, stream.codec_context.width)
         rate = None if stream.average_rate is None else float(stream.average_rate)
         is_avi = container.format.name == "avi"
+        dtype = dtype_of(stream.codec_context.format)
         announced = stream.frames
     if is_avi and announced and _is_complete_avi(path):
-        clip = Clip(path, shape, announced, None, True, rate)
+        clip = Clip(path, shape, announced, None, True, rate, dtype)
         if _last_can_be_sought(clip):
             return clip
     stamps = _stamps(path)
-    clip = Clip(path, shape, len(stamps), None if is_avi else stamps, not is_avi, rate)
+    clip = Clip(path, shape, len(stamps), None if is_avi else stamps, not is_avi, rate, dtype)
     if len(stamps) and not _last_can_be_sought(clip):
         return replace(clip, seekable=False)
     return clip

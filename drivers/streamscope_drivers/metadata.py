@@ -23,6 +23,7 @@ class DeviceMetadata:
     type: str = ""
     fps: float | None = None
     um_per_px: float | None = None
+    frames_per_file: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)  # everything as it was written
 
 
@@ -47,6 +48,7 @@ def read_device(path: Path) -> DeviceMetadata:
         type=kind,
         fps=_frame_rate(settings.get("frameRate")),
         um_per_px=_our_pixel_size(settings) or (sizes[0] if sizes else None),
+        frames_per_file=_count(settings.get("framesPerFile")),
         settings=settings,
     )
 
@@ -81,6 +83,10 @@ def _our_pixel_size(settings: Mapping[str, Any]) -> float | None:
     ours = settings.get("streamscope")
     size = ours.get("um_per_px") if isinstance(ours, Mapping) else None
     return float(size) if isinstance(size, int | float) and size > 0 else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _frame_rate(value: Any) -> float | None:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from streamscope.errors import SourceError
 from streamscope.types import MovieInfo
+from streamscope_drivers.clip import Clip
 from streamscope_drivers.metadata import DeviceMetadata, read_device, read_json
-from streamscope_drivers.recording import Timing, regular
-from streamscope_drivers.stamps import LATE, Stamps, lost_frames, read_stamps, since_first
-from streamscope_drivers.video import VideoMovie, probe_all
+from streamscope_drivers.stamps import read_stamps
+from streamscope_drivers.timebase import TimeBase, nominal, time_base
+from streamscope_drivers.video import VideoMovie, numbered, probe_all, without_holes
 
 METADATA = "metaData.json"
 TIME_STAMPS = "timeStamps.csv"
-RATE_TOLERANCE = 0.1  # nominal and measured frame rate may differ by this fraction: stamps are whole ms
+MARKS = {"0.avi", "msCam1.avi", "0.mkv", "video.mkv"}  # first files of recordings
 LOOKED_INTO = 2000  # folders that are searched for a recording to name
 NAMED = 8  # at most so many folders are listed in a message
 
@@ -41,57 +39,34 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
     SourceError
         If there is no movie in the folder, more than one, or one that cannot be used.
     """
-    try:
-        folder = path if numbered_avis(path) else _device_folder(path)
-        files = _without_holes(folder)
-    except OSError as error:
-        raise SourceError(
-            f"a recording was expected in {path}, but it could not be looked into ({error.strerror}); "
-            "check your permissions"
-        ) from error
+    folder = path if numbered_avis(path) else _device_folder(path)
+    files = without_holes(numbered_avis(folder), folder)
     device = read_device(folder / METADATA)
     clips = probe_all(files)
-    n_video = sum(clip.n_frames for clip in clips)
-    doubts = [
-        f"{name} holds no whole frame and is left out" for name in (f.name for f in files[len(clips) :])
-    ]
-    stamps = read_stamps(folder / TIME_STAMPS) if (folder / TIME_STAMPS).is_file() else None
-    n_frames = n_video if stamps is None else min(n_video, len(stamps.times_ms))
-    rate, timing, more = _timing(stamps, n_frames, n_video, device, fps)
+    doubts = [f"{file.name} holds no whole frame and is left out" for file in files[len(clips) :]]
+    clock = _clock(folder, clips, device, fps)
     info = MovieInfo(
         source=str(path),
         files=tuple(clip.path for clip in clips),
         shape=clips[0].shape if clips else (0, 0),
-        n_frames=n_frames,
-        fps=rate,
+        n_frames=clock.n_frames,
+        fps=clock.fps,
         um_per_px=um_per_px or device.um_per_px,
         device=device.name,
-        warnings=(*doubts, *more),
+        warnings=(*doubts, *clock.warnings),
         meta=device.settings,
     )
-    return VideoMovie(info, timing, clips)
+    return VideoMovie(info, clock.timing, clips)
 
 
-def numbered_avis(folder: Path) -> list[Path]:
-    """Return the files 0.avi, 1.avi ... of a folder, in the order of their numbers."""
-    files = [f for f in folder.iterdir() if re.fullmatch(r"\d+\.avi", f.name, re.IGNORECASE)]
-    return sorted(files, key=lambda f: int(f.stem))
+def is_recording(folder: Path) -> bool:
+    """Return whether a folder is that of a device, or of a session with devices in it."""
+    return bool(numbered_avis(folder)) or any(f.is_dir() and numbered_avis(f) for f in folder.iterdir())
 
 
-def _without_holes(folder: Path) -> list[Path]:
-    files = numbered_avis(folder)
-    first = int(files[0].stem)
-    for expected, file in enumerate(files, first):
-        if int(file.stem) != expected:
-            raise SourceError(
-                f"{expected}.avi was expected in {folder}, but {file.name} follows {expected - 1}.avi; without "
-                "it times and frames do not belong together: put it back, or move the later files away"
-            )
-    if first > 0:
-        raise SourceError(
-            f"0.avi was expected in {folder}, but the first file is {files[0].name}; put back what is missing"
-        )
-    return files
+def numbered_avis(folder: Path) -> dict[int, Path]:
+    """Return the files 0.avi, 1.avi ... of a folder by their numbers."""
+    return numbered(folder, r"(\d+)\.avi")
 
 
 def _device_folder(session: Path) -> Path:
@@ -131,7 +106,7 @@ def _nothing_in(folder: Path) -> SourceError:
 def _recordings_below(folder: Path) -> Iterator[Path]:
     """Yield folders with a first AVI; looks into so many folders only, in case this is a whole disk."""
     for place, _, files in islice(os.walk(folder), LOOKED_INTO):
-        if "0.avi" in files:
+        if not MARKS.isdisjoint(files):
             yield Path(place)
 
 
@@ -140,43 +115,10 @@ def _list(paths: list[Path]) -> str:
     return names if len(paths) <= NAMED else f"{names} and {len(paths) - NAMED} more"
 
 
-def _timing(
-    stamps: Stamps | None, n_frames: int, n_video: int, device: DeviceMetadata, fps: float | None
-) -> tuple[float | None, Timing, list[str]]:
-    """Return frame rate, timing and doubts: stamps where there are some, else the nominal rate."""
-    if stamps is None:
-        rate = fps or device.fps
-        doubts = [] if fps else [f"there is no {TIME_STAMPS}: frames are taken to be evenly spaced"]
-        return rate, regular(n_frames, rate), doubts
-    doubts = [*stamps.warnings, *_unequal(len(stamps.times_ms), n_video)]
-    times_s, repairs = since_first(stamps.times_ms[:n_frames]) if n_frames else (np.zeros(0), [])
-    counter = None if stamps.counter is None else stamps.counter[:n_frames]
-    gap = lost_frames(times_s, counter) if stamps.missing is None else stamps.missing[:n_frames]
-    if fps:
-        return fps, Timing(regular(n_frames, fps).times_s, gap, counter), doubts
-    rate, more = _rate(times_s, device.fps)
-    return rate, Timing(times_s, gap, counter), [*doubts, *repairs, *more]
-
-
-def _unequal(n_rows: int, n_video: int) -> list[str]:
-    if n_rows == n_video:
-        return []
-    used = min(n_rows, n_video)
-    return [f"{TIME_STAMPS} has {n_rows} frames and the video {n_video}: the first {used} are used"]
-
-
-def _rate(times_s: np.ndarray, nominal: float | None) -> tuple[float | None, list[str]]:
-    """Return the nominal frame rate, or the measured one if the stamps contradict it."""
-    steps = np.diff(times_s)
-    steps = steps[steps > 0]
-    if len(steps) == 0:
-        return nominal, []
-    usual = steps[steps <= LATE * np.median(steps)]
-    measured = float(1.0 / usual.mean())
-    if nominal is None:
-        return measured, []
-    if abs(measured / nominal - 1) <= RATE_TOLERANCE:
-        return nominal, []
-    return measured, [
-        f"{METADATA} says {nominal:g} fps, but the time stamps say {measured:.1f}: the time stamps are used"
-    ]
+def _clock(folder: Path, clips: list[Clip], device: DeviceMetadata, fps: float | None) -> TimeBase:
+    """Return times by the stamps where there are some, else by the nominal rate."""
+    counts = [clip.n_frames for clip in clips]
+    if (folder / TIME_STAMPS).is_file():
+        return time_base(read_stamps(folder / TIME_STAMPS), counts, device.fps, fps, device.frames_per_file)
+    doubts = [] if fps else [f"there is no {TIME_STAMPS}: frames are taken to be evenly spaced"]
+    return nominal(sum(counts), fps or device.fps, *doubts)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, DoubleArray, IntArray, LongArray, MovieInfo
+from streamscope.types import DoubleArray, ImageArray, IntArray, LongArray, MovieInfo
+
+DEPTH_FRAMES = 32  # that are looked at to find out how many bits a 16-bit recording uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Recording(ABC):
         Facts; `n_frames` must be at least 2.
     timing : Timing
         One value per frame.
+    dtype : dtype
+        Of the frames: uint8, or uint16, whose depth `verify` measures.
 
     Raises
     ------
@@ -56,8 +61,11 @@ class Recording(ABC):
         If there are fewer than two frames.
     """
 
-    def __init__(self, info: MovieInfo, timing: Timing) -> None:
+    probed = False  # whether opening it looks at its first and last frame anyway
+
+    def __init__(self, info: MovieInfo, timing: Timing, dtype: Any = np.uint8) -> None:
         require_frames(info.source, info.n_frames)
+        self.dtype: np.dtype[np.unsignedinteger[Any]] = np.dtype(dtype)
         self._info = info
         self._timing = timing
         self._lock = threading.Lock()
@@ -82,7 +90,34 @@ class Recording(ABC):
         """Return the hardware counter of each frame, (T,), -1 where it could not be read."""
         return self._timing.hw
 
-    def read(self, start: int, stop: int) -> ByteArray:
+    def verify(self) -> None:
+        """Read the first and the last frame, and measure the depth of pixels with more than 8 bits.
+
+        What cannot be read, or needs a package that is not there, is so said before a session begins.
+
+        Raises
+        ------
+        SourceError
+            If a frame cannot be read.
+        """
+        if not self.probed:
+            self.read(0, 1)
+            self.read(self.info.n_frames - 1, self.info.n_frames)
+        if self.dtype != np.uint8:
+            self._measure_depth()
+
+    def _measure_depth(self) -> None:
+        """Find out how many bits the pixels use, from frames all over the recording."""
+        sample = np.unique(np.linspace(0, self.info.n_frames - 1, DEPTH_FRAMES).astype(int))
+        largest = max(int(self.read(n, n + 1).max()) for n in sample)
+        bits = max(self.info.bits, largest.bit_length(), 9)
+        said = (
+            f"pixels are taken to have {bits} bits, 0 to {(1 << bits) - 1}: the largest value in {len(sample)} "
+            f"frames is {largest}"
+        )
+        self._info = replace(self._info, bits=bits, warnings=(*self._info.warnings, said))
+
+    def read(self, start: int, stop: int) -> ImageArray:
         """Return frames start..stop; may be called from any thread.
 
         Parameters
@@ -92,7 +127,7 @@ class Recording(ABC):
 
         Returns
         -------
-        ndarray, shape (stop - start, H, W), uint8
+        ndarray, shape (stop - start, H, W), uint8 or uint16
             A new array each time.
 
         Raises
@@ -109,12 +144,21 @@ class Recording(ABC):
             return self._read(start, stop)
 
     @abstractmethod
-    def _read(self, start: int, stop: int) -> ByteArray:
+    def _read(self, start: int, stop: int) -> ImageArray:
         """Return frames start..stop, a range that is known to be inside."""
 
     @abstractmethod
     def close(self) -> None:
         """Release files."""
+
+
+def require_gray(source: str, dtype: np.dtype[Any]) -> None:
+    """Raise SourceError if values are not those of a picture of 8 or 16 bits."""
+    if dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+        raise SourceError(
+            f"{source} has values of type {dtype}, but a movie has whole numbers without sign, of 8 or 16 bits; "
+            "convert it to uint8 or uint16"
+        )
 
 
 def require_frames(source: str, n_frames: int) -> None:

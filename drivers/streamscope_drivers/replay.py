@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from streamscope.errors import SourceError
-from streamscope.types import ByteArray, Frame, Movie, MovieInfo
+from streamscope.types import Frame, ImageArray, Movie, MovieInfo
 from streamscope_drivers import synthetic
 from streamscope_drivers.arrays import HDF5_SIGNATURE, NUMPY_SIGNATURE, open_hdf5, open_npy
-from streamscope_drivers.miniscope_daq import open_folder
+from streamscope_drivers.folders import open_folder
+from streamscope_drivers.nwb import holds_series, open_nwb
+from streamscope_drivers.recording import Recording
 from streamscope_drivers.video import open_video
+from streamscope_drivers.zarr_store import is_store, open_zarr
 
+TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # classic and Big, of both byte orders
 READ_AHEAD_BYTES = 2 << 20  # one batch: small enough that reading never holds the interpreter for long
 READ_AHEAD_BATCHES = 8  # a second or more of 608x608: a busy machine has that long to catch up
 LONGEST_SLEEP_S = 0.05  # so that a stop is seen soon
@@ -26,11 +30,12 @@ LONGEST_SLEEP_S = 0.05  # so that a stop is seen soon
 def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = None) -> Movie:
     """Return the movie that a source names, judged by what is there and not by its name alone.
 
+    Frames with more than 8 bits stay as they are, in uint16.
+
     Parameters
     ----------
     spec : str
-        Miniscope-DAQ-QT session or device folder, video file, `file.h5:/dataset`, .npy file, or
-        `synthetic:NAME`.
+        A file, `file.h5:/dataset`, or a folder, as docs/formats.md lists them, or `synthetic:NAME`.
     fps : float or None
         Frame rate, Hz; replaces the recording's own and its time stamps.
     um_per_px : float or None
@@ -41,14 +46,29 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
     SourceError
         If nothing is there, or it is no movie that can be used. One sentence: expected, came, what to do.
     """
+    movie = _open(spec, fps, um_per_px)
+    if isinstance(movie, Recording):
+        try:
+            movie.verify()
+        except SourceError:
+            movie.close()
+            raise
+    return movie
+
+
+def _open(spec: str, fps: float | None, um_per_px: float | None) -> Movie:
     if spec.startswith(synthetic.PREFIX):
         return synthetic.open_movie(spec, fps, um_per_px)
     path, dataset = _split(spec)
     if not path.exists():
         raise SourceError(f"a movie was expected at {path}, but nothing is there; check the path")
+    if path.is_dir() and is_store(path):
+        return open_zarr(path, dataset, fps, um_per_px)
     if path.is_dir() and dataset is None:
         return open_folder(path, fps, um_per_px)
     signature = b"" if path.is_dir() else _signature(path)
+    if signature.startswith(HDF5_SIGNATURE) and holds_series(path, dataset):
+        return open_nwb(path, dataset, fps, um_per_px)
     if signature.startswith(HDF5_SIGNATURE):
         return open_hdf5(path, dataset, fps, um_per_px)
     if dataset is not None:
@@ -58,6 +78,10 @@ def open_movie(spec: str, fps: float | None = None, um_per_px: float | None = No
         )
     if signature.startswith(NUMPY_SIGNATURE):
         return open_npy(path, fps, um_per_px)
+    if signature.startswith(TIFF_SIGNATURES):
+        from streamscope_drivers.tiff import open_tiff
+
+        return open_tiff(path, fps, um_per_px)
     return open_video(path, fps, um_per_px)
 
 
@@ -183,7 +207,7 @@ class Replay:
             self._sleep(min(left_s, LONGEST_SLEEP_S))
         return due_ns
 
-    def _frame(self, index: int, image: ByteArray, time_s: float, t_capture_ns: int) -> Frame:
+    def _frame(self, index: int, image: ImageArray, time_s: float, t_capture_ns: int) -> Frame:
         at = index % self._movie.info.n_frames
         hw = self._movie.hw
         return Frame(
@@ -205,12 +229,12 @@ class _ReadAhead:
     def __init__(self, movie: Movie, laps: int) -> None:
         self._movie = movie
         self._laps = laps
-        self._queue: queue.Queue[ByteArray | Exception | None] = queue.Queue(READ_AHEAD_BATCHES)
+        self._queue: queue.Queue[ImageArray | Exception | None] = queue.Queue(READ_AHEAD_BATCHES)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replay-read", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[ByteArray]:
+    def __iter__(self) -> Iterator[ImageArray]:
         while (batch := self._queue.get()) is not None:
             if isinstance(batch, Exception):
                 raise batch

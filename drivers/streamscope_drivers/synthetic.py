@@ -21,6 +21,8 @@ class SyntheticMovie(Recording):
         What is simulated; its `truth` is what a pipeline should find.
     """
 
+    probed = True  # whatever it is asked for can be made
+
     def __init__(self, info: MovieInfo, scene: Scene) -> None:
         super().__init__(info, regular(info.n_frames, info.fps))
         self.scene = scene

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamscope.config import EngineConfig
 from streamscope.core.deconvolve import Deconvolver
@@ -15,7 +16,6 @@ from streamscope.core.readout import Readout
 from streamscope.types import (
     FLAG_BAD_MOTION,
     FLAG_BIG_MOTION,
-    ByteArray,
     FloatArray,
     Frame,
     FrameResult,
@@ -31,7 +31,7 @@ class Infer:
 
     def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
         self._config = config
-        self._preprocess = Preprocess(shape)
+        self._preprocess = Preprocess(shape, config.bits)
         self._motion = Motion(config, shape)
         self._row = np.zeros(shape[1] + 3, np.float32)
         self._deconvolver = Deconvolver(
@@ -48,10 +48,10 @@ class Infer:
         Parameters
         ----------
         frame : Frame
-            Image (H, W), uint8.
+            Image (H, W), uint8, or uint16 if the settings say more than 8 bits.
         aligned : ndarray, shape (H, W), float32
-            Filled with the registered frame, ADU; where the sensor saw nothing edges are replicated, or, as soon as
-            there are cells, it is their static background.
+            Filled with the registered frame, grey levels; where the sensor saw nothing edges are replicated, or, as
+            soon as there are cells, it is their static background.
 
         Returns
         -------
@@ -96,7 +96,7 @@ class Infer:
         c, s = self._deconvolver.tail()
         return Tail(self._next_frame - len(c), self._ids, c, s)
 
-    def _traces(self, image: ByteArray, shift: Shift, aligned: FloatArray) -> FloatArray:
+    def _traces(self, image: NDArray[np.generic], shift: Shift, aligned: FloatArray) -> FloatArray:
         """Fill `aligned` and return the signed traces, (K,), sn units."""
         if self._readout is not None:
             return self._readout(image, shift, aligned)

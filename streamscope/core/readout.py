@@ -31,12 +31,12 @@ class Readout:
         self._project(epoch.b0)
         self._still = self._x.copy()
 
-    def __call__(self, image: NDArray[np.uint8], shift: Shift, aligned: FloatArray) -> FloatArray:
+    def __call__(self, image: NDArray[np.generic], shift: Shift, aligned: FloatArray) -> FloatArray:
         """Fill `aligned` with the registered frame, b0 where the sensor saw nothing, and return its signed traces.
 
         Parameters
         ----------
-        image : ndarray, shape (H, W), uint8
+        image : ndarray, shape (H, W), uint8 or float32
             The frame as the sensor saw it.
         shift : Shift
             Where it is.

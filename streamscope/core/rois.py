@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import SparseRows
@@ -18,13 +19,14 @@ from streamscope.core.demix import field_of
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.kernels import sparse
 from streamscope.core.mean_image import MeanImage
+from streamscope.core.preprocess import grey_levels
 from streamscope.types import (
-    ByteArray,
     ComponentEvent,
     DoubleArray,
     FloatArray,
     Footprints,
     FrameResult,
+    ImageArray,
     Kinetics,
 )
 
@@ -47,12 +49,13 @@ class FixedRois:
         Settings of the engine.
     rois : Footprints
         The regions, unit norm; their ids are 1..K.
-    image : ndarray, shape (H, W), uint8
+    image : ndarray, shape (H, W), uint8 or uint16
         The first frame: the first b0, and the first idea of the noise.
     """
 
-    def __init__(self, config: EngineConfig, rois: Footprints, image: ByteArray) -> None:
+    def __init__(self, config: EngineConfig, rois: Footprints, image: ImageArray) -> None:
         self._config = config
+        seen = grey_levels(image, config.bits)
         self._rois = rois
         self._system = overlaps_of(rois)
         self.lag_frames = config.frames(_FIRST_S)
@@ -60,9 +63,9 @@ class FixedRois:
         self._window = TraceWindow(config.frames(_LONG_S))
         self._window.grow(rois.n)
         self._silence = np.zeros(rois.n, np.float32)
-        self._mean = MeanImage(image.astype(np.float32))
+        self._mean = MeanImage(seen.astype(np.float32))
         self._b0 = self._mean.image.copy()
-        self._sn = np.full(rois.n, max(image_noise(image), _LEAST_SN), np.float32)
+        self._sn = np.full(rois.n, max(image_noise(seen), _LEAST_SN), np.float32)
         self._measured = self._frozen = False  # the noise; by request
         self._n = self._number = 0
         self.first = self._epoch(0, tuple(self._begin()))
@@ -192,7 +195,7 @@ def overlaps_of(rois: Footprints) -> sp.csc_matrix:
     return sp.csc_matrix(A.T @ A + _TWIN_RIDGE * sp.identity(rois.n))
 
 
-def image_noise(image: ByteArray) -> float:
+def image_noise(image: NDArray[np.generic]) -> float:
     """Return the noise of the pixels of one image (H, W), ADU, from second differences along both axes.
 
     References

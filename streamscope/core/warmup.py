@@ -19,7 +19,7 @@ from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
 from streamscope.core.response import Response
 from streamscope.core.rois import FixedRois
-from streamscope.types import ByteArray, Footprints, Frame, FrameResult, Kinetics, Shift
+from streamscope.types import Footprints, Frame, FrameResult, ImageArray, Kinetics, Shift
 
 _LEARNS = (
     "sparse",
@@ -47,16 +47,19 @@ SMALL_CONFIG = EngineConfig(
 Progress = Callable[[str, int, int], None]
 
 
-def warm_up_infer(progress: Progress) -> None:
-    """Compile what the pipeline needs; `progress` is told (what, done, total) after each step.
+def warm_up_infer(progress: Progress, bits: int = 8) -> None:
+    """Compile what the pipeline needs for pixels of so many bits.
+
+    `progress` is told (what, done, total) after each step.
 
     Raises
     ------
     StageError
         If the engine does not run on this machine.
     """
-    infer, aligned = Infer(SMALL_CONFIG, _SHAPE), np.zeros(_SHAPE, np.float32)
-    for index, image in enumerate(small_movie()[:20]):
+    config = SMALL_CONFIG.model_copy(update={"bits": bits})
+    infer, aligned = Infer(config, _SHAPE), np.zeros(_SHAPE, np.float32)
+    for index, image in enumerate(small_movie(bits)[:20]):
         infer(Frame(index, image, 0), aligned)
         if index in (2, 10):  # rigid frames with cells, then with a field
             infer.adopt(_epoch(1 + index // 10))
@@ -80,12 +83,12 @@ def warm_up_learner(progress: Progress) -> None:
         progress("the learner", sum(map(bool, counts)), len(counts))
 
 
-def warm_up_rois() -> None:
+def warm_up_rois(bits: int = 8) -> None:
     """Compile what given regions need beside the way of a frame."""
-    epoch, movie = _epoch(1), small_movie()
-    rois = FixedRois(SMALL_CONFIG, epoch.footprints, movie[0])
+    epoch, config = _epoch(1), SMALL_CONFIG.model_copy(update={"bits": bits})
+    rois = FixedRois(config, epoch.footprints, small_movie(bits)[0])
     _warm_up_events()
-    for index, image in enumerate(movie):
+    for index, image in enumerate(small_movie()):
         rois.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
 
 
@@ -125,16 +128,16 @@ def _epoch(n: int) -> Epoch:
     )
 
 
-def small_movie() -> ByteArray:
-    """Return a short movie of overlapping, blinking cells on tissue, (n, 64, 64) uint8."""
+def small_movie(bits: int = 8) -> ImageArray:
+    """Return a short movie of overlapping, blinking cells on tissue, (n, 64, 64) uint8, or uint16 with more bits."""
     rng = np.random.default_rng(0)
     rows, cols = np.mgrid[0:64, 0:64].astype(np.float32)
     tissue = 80 + 15 * np.sin(rows / 7) * np.cos(cols / 9) + 6 * rng.normal(size=(64, 64))
-    movie = np.empty((_N_FRAMES, 64, 64), np.uint8)
+    movie: ImageArray = np.empty((_N_FRAMES, 64, 64), np.uint8 if bits == 8 else np.uint16)
     for t in range(_N_FRAMES):
         image = tissue + 2 * np.sin(t / 11) * np.cos(rows / 20)
         for k, (y, x) in enumerate(_CELLS):
             activity = 60 * np.exp(-((t + 9 * k) % 23) / 6)
             image = image + activity * np.exp(-((rows - y) ** 2 + (cols - x) ** 2) / 8)
-        movie[t] = np.clip(image + rng.normal(0, 2, (64, 64)), 0, 255)
+        movie[t] = np.clip(image + rng.normal(0, 2, (64, 64)), 0, 255) * (1 << (bits - 8))
     return movie

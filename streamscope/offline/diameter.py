@@ -138,7 +138,7 @@ class _Bins:
     def __init__(self, movie: Movie, n: int, fps: float) -> None:
         self._movie, self._n = movie, n
         shape = movie.info.shape
-        self._preprocess = Preprocess(shape)
+        self._preprocess = Preprocess(shape, movie.info.bits)
         self._motion = Motion(EngineConfig(cell_diameter_px=_NEUTRAL_PX, fps=fps, decay_s=1.0), shape)
         self._row, self._moved = np.zeros(shape[1] + 3, np.float32), np.empty(shape, np.float32)
 

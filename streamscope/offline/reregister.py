@@ -13,16 +13,18 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamscope.config import EngineConfig
 from streamscope.core.kernels import sums, warp
 from streamscope.core.kernels.field import warp_field
 from streamscope.core.motion import BandPass, Matcher, Motion, Template
 from streamscope.core.piecewise import Registered
+from streamscope.core.preprocess import grey_levels
 from streamscope.core.quality import LASTING_S, FrameQuality, edge_margin, row_jump, strange_share
 from streamscope.offline.bends import Bends
 from streamscope.offline.store import SCALE, THREADS, FrameStore, WordArray
-from streamscope.types import BoolArray, ByteArray, DoubleArray, FloatArray, Movie
+from streamscope.types import BoolArray, DoubleArray, FloatArray, ImageArray, Movie
 
 _N_TEMPLATE = 300  # frames that the template is made of
 _HOT_COUNTS = 10.0  # grey levels above the median of the neighbours
@@ -94,7 +96,7 @@ class SessionAligner:
         shape = movie.info.shape
         sample = np.unique(np.linspace(0, movie.info.n_frames - 1, _N_TEMPLATE).astype(int))
         frames = np.stack([movie.read(t, t + 1)[0] for t in sample])
-        self.hot = hot_pixels(frames)
+        self.hot = hot_pixels(grey_levels(frames, config.bits))
         self._band_pass = BandPass(config, shape)
         self.factor = self._band_pass.factor
         self._hints = shifts
@@ -114,13 +116,13 @@ class SessionAligner:
             self._quality.remember(float(agreement), float(jump))
         self._usual = float(np.median(found.quality))
 
-    def _first_shifts(self, frames: ByteArray) -> FloatArray:
+    def _first_shifts(self, frames: ImageArray) -> FloatArray:
         rigid = self._config.motion.model_copy(update={"piecewise": "off"})
         motion = Motion(self._config.model_copy(update={"motion": rigid}), self._movie.info.shape)
         found = [motion.update(self.repair(frame)) for frame in frames]
         return np.array([(s.dy, s.dx) for s in found], np.float32)
 
-    def _pictures(self, frames: ByteArray, shifts: FloatArray) -> tuple[ByteArray, FloatArray]:
+    def _pictures(self, frames: ImageArray, shifts: FloatArray) -> tuple[ImageArray, FloatArray]:
         """Make the template, and return the frames of the sample, with their shifts, that are pictures of it.
 
         All of them if there are none: a recording of darkness has a template too.
@@ -146,7 +148,7 @@ class SessionAligner:
         template.refresh()
         return template
 
-    def _registered(self, frames: ByteArray, shifts: FloatArray) -> Iterator[Registered]:
+    def _registered(self, frames: ImageArray, shifts: FloatArray) -> Iterator[Registered]:
         """Yield the sample as the rigid step leaves it; the next one takes the place of `moved`."""
         matcher = self._matcher()
         for frame, (dy, dx) in zip(frames, shifts / self.factor, strict=True):
@@ -154,7 +156,7 @@ class SessionAligner:
             dy, dx, _ = matcher.refine(filtered, self._template, float(dy), float(dx))
             yield Registered(filtered, matcher.moved, dy, dx, matcher.gain)
 
-    def _sharpen(self, frames: ByteArray, shifts: FloatArray) -> None:
+    def _sharpen(self, frames: ImageArray, shifts: FloatArray) -> None:
         """Make the template again, of frames whose bends are undone."""
         row = np.zeros(self._band_pass.shape[1] + 3, np.float32)
         images = []
@@ -164,7 +166,7 @@ class SessionAligner:
         self._template = self._template_of(np.stack(images))
         self._bends.settle(self._registered(frames, shifts), self._template)
 
-    def _measured(self, frames: ByteArray, shifts: FloatArray) -> _Measured:
+    def _measured(self, frames: ImageArray, shifts: FloatArray) -> _Measured:
         """Return what there is to judge the frames of the sample by, with the template as it is."""
         found, matcher = _Measured.empty(len(frames), 0), self._matcher()
         for k, (frame, shift) in enumerate(zip(frames, shifts, strict=True)):
@@ -173,7 +175,7 @@ class SessionAligner:
             self._inspect(image, matcher, found, k)
         return found
 
-    def _inspect(self, image: ByteArray, matcher: Matcher, found: _Measured, k: int) -> None:
+    def _inspect(self, image: NDArray[np.generic], matcher: Matcher, found: _Measured, k: int) -> None:
         """Note what tells a picture from something else; the matcher holds the registered image."""
         template = self._template
         found.jump[k] = row_jump(image, self._margin)
@@ -187,19 +189,19 @@ class SessionAligner:
     def _matcher(self) -> Matcher:
         return Matcher(self._band_pass.shape, self._config.motion.max_shift_px / self.factor)
 
-    def _moved(self, frame: ByteArray, shift: FloatArray) -> FloatArray:
+    def _moved(self, frame: ImageArray, shift: FloatArray) -> FloatArray:
         filtered = self._band_pass(self.repair(frame))
         dy, dx = (float(value) / self.factor for value in shift)
         out = np.empty_like(filtered)
         warp.translate(filtered, dy, dx, np.zeros(filtered.shape[1] + 3, np.float32), out)
         return out
 
-    def repair(self, frame: ByteArray) -> ByteArray:
-        """Return a copy of a frame with its hot pixels replaced by the median of their neighbours."""
+    def repair(self, frame: ImageArray) -> NDArray[np.generic]:
+        """Return a copy of a frame in grey levels, its hot pixels replaced by the median of their neighbours."""
         image = frame.copy()
         if self.hot.any():
             image[self.hot] = cv2.medianBlur(frame, 3)[self.hot]
-        return image
+        return grey_levels(image, self._config.bits)
 
     def run(self, store: FrameStore, progress: Callable[[float], None] | None = None) -> Registration:
         """Register every frame, and fill the store with the good ones, one after the other."""
@@ -279,7 +281,7 @@ class SessionAligner:
         dy, dx, inside = matcher.coarse(filtered, self._template)
         return *matcher.refine(filtered, self._template, dy, dx), inside
 
-    def _register(self, frames: ByteArray, first: int, found: _Measured) -> None:
+    def _register(self, frames: ImageArray, first: int, found: _Measured) -> None:
         """Find the shifts of frames, whether they are pictures, and what they say of their fields."""
         matcher, band_pass = self._matcher(), BandPass(self._config, self._movie.info.shape)
         row = np.zeros(band_pass.shape[1] + 3, np.float32)
@@ -293,7 +295,7 @@ class SessionAligner:
                 registered = Registered(filtered, matcher.moved, dy, dx, matcher.gain)
                 found.bends[k] = self._bends.measure(registered, self._template, row)
 
-    def _warp(self, frames: ByteArray, shifts: FloatArray, fields: FloatArray, words: WordArray) -> None:
+    def _warp(self, frames: ImageArray, shifts: FloatArray, fields: FloatArray, words: WordArray) -> None:
         """Fill the rows of the store from shifts and fields."""
         row = np.zeros(frames.shape[2] + 3, np.float32)
         moved = np.empty(frames.shape[1:], np.float32)
@@ -307,7 +309,7 @@ class SessionAligner:
             sums.to_words(moved.reshape(-1), float(SCALE), words[i])
 
 
-def hot_pixels(frames: ByteArray) -> BoolArray:
+def hot_pixels(frames: NDArray[np.generic]) -> BoolArray:
     """Return the pixels that stand out of their 3 x 3 neighbours in the mean of raw frames, (H, W) bool."""
     mean = frames.mean(0, dtype=np.float32)
     return np.asarray(mean - cv2.medianBlur(mean, 3) > _HOT_COUNTS)

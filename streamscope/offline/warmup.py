@@ -5,27 +5,32 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.core.kernels import warp
+from streamscope.core.preprocess import grey_levels
 from streamscope.core.warmup import SMALL_CONFIG, small_movie
 from streamscope.offline.refit import Progress, refit
-from streamscope.types import ByteArray, DoubleArray, IntArray, LongArray, MovieInfo
+from streamscope.types import DoubleArray, ImageArray, IntArray, LongArray, MovieInfo
 
 
-def warm_up_refit(progress: Progress) -> None:
+def warm_up_refit(progress: Progress, bits: int = 8) -> None:
     """Compile what a refit needs, or read it from the cache.
 
     Parameters
     ----------
     progress : callable
         Told that kernels are compiled, again and again; may raise to give up.
+    bits : int
+        Of a pixel.
 
     Raises
     ------
     StageError
         If the refit does not run on this machine.
     """
-    movie = _SmallMovie()
-    refit(movie, SMALL_CONFIG, None, None, None, lambda *_: progress("compiling or loading kernels", 0.0))
-    frame = movie.read(0, 1)[0]  # the small movie bends; recordings that do not are moved as they come
+    movie, config = _SmallMovie(bits), SMALL_CONFIG.model_copy(update={"bits": bits})
+    refit(movie, config, None, None, None, lambda *_: progress("compiling or loading kernels", 0.0))
+    frame = grey_levels(
+        movie.read(0, 1)[0], bits
+    )  # the small movie bends; recordings that do not are moved as they come
     warp.translate(
         frame, 0.0, 0.0, np.zeros(frame.shape[1] + 3, np.float32), np.zeros(frame.shape, np.float32)
     )
@@ -36,14 +41,14 @@ class _SmallMovie:
 
     hw: LongArray | None = None
 
-    def __init__(self) -> None:
-        self._frames = small_movie()[:60]
+    def __init__(self, bits: int) -> None:
+        self._frames = small_movie(bits)[:60]
         n_frames, *shape = self._frames.shape
-        self.info = MovieInfo("warm-up", (), (shape[0], shape[1]), n_frames, SMALL_CONFIG.fps)
+        self.info = MovieInfo("warm-up", (), (shape[0], shape[1]), n_frames, SMALL_CONFIG.fps, bits=bits)
         self.times_s: DoubleArray = np.arange(n_frames) / SMALL_CONFIG.fps
         self.gap: IntArray = np.zeros(n_frames, np.int32)
 
-    def read(self, start: int, stop: int) -> ByteArray:
+    def read(self, start: int, stop: int) -> ImageArray:
         return self._frames[start:stop]
 
     def close(self) -> None:

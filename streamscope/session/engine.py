@@ -37,8 +37,8 @@ class Engine:
     first: Epoch | None = None  # in force from frame 0, where something is known before it
 
 
-def real_engine() -> Engine:
-    """Return the engine of `streamscope.core`, its learner in a process of its own.
+def real_engine(bits: int = 8) -> Engine:
+    """Return the engine of `streamscope.core` for pixels of so many bits, its learner in a process of its own.
 
     Imported here because it takes a second.
     """
@@ -49,6 +49,6 @@ def real_engine() -> Engine:
     process = LearnerProcess()
 
     def warm_up(progress: WarmProgress) -> None:
-        process.warm_up(progress, lambda: warm_up_infer(progress))
+        process.warm_up(progress, lambda: warm_up_infer(progress, bits))
 
     return Engine(Infer, process.learner, warm_up, process.close)

@@ -112,13 +112,18 @@ def make_plan(
                 f"{source} has {info.n_frames} frames, expected at least {LEAST_FRAMES}; "
                 "is it the right recording?"
             )
+        if record and info.bits > 8:
+            raise ConfigError(
+                f"{source} has {info.bits} bits per pixel, and recordings in the layout of Miniscope-DAQ-QT have 8; "
+                "leave out --record: the session names the original, and refits read it"
+            )
         if record:
             check_room(_existing(Path(config.out)), info.shape, info.n_frames * loop)
         diameter, resolved = None, config
         if config.cell_diameter.strip().lower() == AUTO:
             diameter = _measured(movie, frame_rate(config, info.fps), tell)
             resolved = config.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
-        engine = engine_config(resolved, info.shape, info.fps, info.um_per_px)
+        engine = engine_config(resolved, info.shape, info.fps, info.um_per_px, info.bits)
         rois = None if config.rois is None else read_rois(config.rois, info.shape)
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, info.n_frames * loop)
         cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)

@@ -17,11 +17,11 @@ from streamscope.storage.result import add_refit, write_session
 from streamscope.storage.session_folder import SessionFolder
 from streamscope.storage.session_record import open_live
 from streamscope.types import (
-    ByteArray,
     DoubleArray,
     FloatArray,
     Footprints,
     IdArray,
+    ImageArray,
     IntArray,
     LongArray,
     Movie,
@@ -73,8 +73,8 @@ class FirstFrames:
         hw = self._movie.hw
         return None if hw is None else hw[: self._n]
 
-    def read(self, start: int, stop: int) -> ByteArray:
-        """Return frames start..stop as (n, H, W) uint8."""
+    def read(self, start: int, stop: int) -> ImageArray:
+        """Return frames start..stop as (n, H, W), as they were recorded."""
         return self._movie.read(start, min(stop, self._n))
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ def refit_session(
             f"the session has {n} frames, a refit needs {LEAST_FRAMES}; replay more of the recording"
         )
     if progress is not None:
-        warm_up_refit(progress)
+        warm_up_refit(progress, folder.engine.bits)
     played = movie if n == movie.info.n_frames else FirstFrames(movie, n)
     if folder.ours["config"].get("rois") is not None and footprints is not None and ids is not None:
         result = refit_rois(played, folder.engine, footprints, ids, shifts[frames], progress)

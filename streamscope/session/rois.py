@@ -15,7 +15,7 @@ from streamscope.core.epoch import Epoch
 from streamscope.errors import ConfigError
 from streamscope.session.engine import Engine, Shape, WarmProgress
 from streamscope.session.lanes import Learns
-from streamscope.types import ByteArray, FloatArray, Footprints, FrameResult, IntArray
+from streamscope.types import FloatArray, Footprints, FrameResult, ImageArray, IntArray
 
 if TYPE_CHECKING:
     from streamscope.core.rois import FixedRois
@@ -71,7 +71,7 @@ def tiles(shape: Shape, side: int) -> list[IntArray]:
     return [(corner + square).astype(np.int32) for corner in corners]
 
 
-def roi_engine(rois: Footprints, config: EngineConfig, image: ByteArray) -> Engine:
+def roi_engine(rois: Footprints, config: EngineConfig, image: ImageArray) -> Engine:
     """Return the engine of a session with given regions, from its first frame (H, W)."""
     from streamscope.core.infer import Infer  # takes a second, as in `real_engine`
     from streamscope.core.rois import FixedRois
@@ -81,8 +81,8 @@ def roi_engine(rois: Footprints, config: EngineConfig, image: ByteArray) -> Engi
     learner = _InThisProcess(fixed)
 
     def warm_up(progress: WarmProgress) -> None:
-        warm_up_infer(progress)
-        warm_up_rois()
+        warm_up_infer(progress, config.bits)
+        warm_up_rois(config.bits)
 
     def the_learner(config: EngineConfig, shape: Shape, seed: Seed | None = None, threads: int = 1) -> Learns:
         return learner

@@ -10,6 +10,7 @@ import tomllib
 
 import numpy as np
 import pytest
+import tifffile
 import zmq
 from typer.testing import CliRunner
 
@@ -27,7 +28,7 @@ def invoke(*words):
 
 @pytest.fixture(autouse=True)
 def small_engine(monkeypatch):
-    monkeypatch.setattr("streamscope.session.runner.real_engine", fake_engine)
+    monkeypatch.setattr("streamscope.session.runner.real_engine", lambda bits: fake_engine())
     monkeypatch.setattr("streamscope.session.runner.JOIN_S", 0.0)
 
 
@@ -148,11 +149,38 @@ def not_a_movie(tmp_path):
 
 
 GOOD = ("--fps", 20, "--cell-diameter", "8px", "--bind", "127.0.0.1:0", "--speed", "max")
+
+
+def of_floats(folder):
+    np.save(folder / "floats.npy", np.zeros((30, 96, 96), np.float32))
+    return folder / "floats.npy"
+
+
+def of_12_bits(folder):
+    np.save(folder / "deep.npy", np.full((30, 96, 96), 4000, np.uint16))
+    return folder / "deep.npy"
+
+
+def tiff_in_colour(folder):
+    tifffile.imwrite(folder / "colour.tif", np.zeros((30, 96, 96, 3), np.uint8), photometric="rgb")
+    return folder / "colour.tif"
+
+
+def cut_off_tiff(folder):
+    tifffile.imwrite(folder / "cut.tif", np.zeros((30, 96, 96), np.uint8), compression="zlib", metadata=None)
+    (folder / "cut.tif").write_bytes((folder / "cut.tif").read_bytes()[:60])
+    return folder / "cut.tif"
+
+
 BAD = {
     "missing": (lambda t, m: [t / "nothing", *GOOD], "nothing is there"),
     "empty folder": (lambda t, m: [folder(t), *GOOD], "empty"),
     "one frame": (lambda t, m: [one_frame(t), *GOOD], "2"),
     "colour": (lambda t, m: [in_colour(t), *GOOD], "colour.npy"),
+    "floating point": (lambda t, m: [of_floats(t), *GOOD], "convert it to uint8 or uint16"),
+    "more bits to record": (lambda t, m: [of_12_bits(t), *GOOD, "--record"], "leave out --record"),
+    "TIFF in colour": (lambda t, m: [tiff_in_colour(t), *GOOD], "save one channel"),
+    "cut off TIFF": (lambda t, m: [cut_off_tiff(t), *GOOD], "copied completely"),
     "no codec": (lambda t, m: [not_a_movie(t), *GOOD], "movie.avi"),
     "unknown simulation": (lambda t, m: ["synthetic:enormous", *GOOD], "known are"),
     "unknown key": (
@@ -234,7 +262,7 @@ def test_a_fault_of_the_program_is_one_sentence_too_with_the_details_in_a_file(m
     def broken(progress):
         raise TypeError("on purpose")
 
-    monkeypatch.setattr("streamscope.session.runner.real_engine", lambda: fake_engine(warm_up=broken))
+    monkeypatch.setattr("streamscope.session.runner.real_engine", lambda bits: fake_engine(warm_up=broken))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     result = invoke("replay", movie, *GOOD, "--out", tmp_path / "out")
     assert result.exit_code == 1

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 
 from streamscope.errors import SourceError
 from streamscope.testing.daq_qt import DaqSettings, write_recording
 from streamscope_drivers.replay import Replay, open_movie
-from streamscope_drivers.stamps import lost_frames, since_first
+from streamscope_drivers.timebase import lost_frames, since_first
 from streamscope_drivers.video_writer import GrayVideoWriter
 
 
@@ -124,7 +125,7 @@ def test_stamps_win_over_a_nominal_rate_that_they_contradict(tmp_path, pixels):
     record(tmp_path, pixels, fps=20, extra={"frameRate": "30FPS"})
     movie = open_movie(str(tmp_path))
     assert movie.info.fps == pytest.approx(20, rel=0.01)
-    assert "says 30 fps, but the time stamps say 20.0" in movie.info.warnings[0]
+    assert "say 30 fps, but the time stamps say 20.0" in movie.info.warnings[0]
     movie.close()
 
 
@@ -216,6 +217,16 @@ def test_the_miniscope_is_chosen_among_cameras(tmp_path, pixels):
     by_type = open_movie(str(tmp_path))
     assert np.array_equal(by_type.read(0, 2), pixels[:2])
     by_type.close()
+
+
+def test_pictures_and_tables_that_somebody_saved_beside_a_recording_are_left_alone(tmp_path, pixels):
+    device = record(tmp_path, pixels)
+    for folder in (tmp_path, device):
+        tifffile.imwrite(folder / "mean.tif", pixels[0])
+        (folder / "mean.csv").write_text("FrameNumber,HardwareTime\n1,2\n")
+        movie = open_movie(str(folder))
+        assert np.array_equal(movie.read(0, 45), pixels)
+        movie.close()
 
 
 def test_two_miniscopes_are_not_chosen_between(tmp_path, pixels):

@@ -99,13 +99,13 @@ def test_missing_dataset_names_those_that_are_there(tmp_path, pixels):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((5, 8, 8), np.uint16), "uint16.*8-bit"),
+        (np.zeros((5, 8, 8), np.int16), "int16.*convert it to uint8 or uint16"),
         (np.zeros((8, 8), np.uint8), r"\(8, 8\).*three dimensions"),
         (np.zeros((0, 8, 8), np.uint8), "holds none"),
         (np.zeros((1, 8, 8), np.uint8), "at least 2 frames"),
     ],
 )
-def test_arrays_that_are_no_8_bit_movie_are_refused(tmp_path, array, message):
+def test_arrays_that_are_no_gray_movie_are_refused(tmp_path, array, message):
     np.save(tmp_path / "bad.npy", array)
     with h5py.File(tmp_path / "bad.h5", "w") as file:
         file["movie"] = array

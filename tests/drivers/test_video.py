@@ -3,6 +3,7 @@
 import json
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ def scene():
 
 
 def write(path, frames, codec, pixel_format, rate=20, options=None):
-    given = {2: "gray", 3: "rgb24"}[frames[0].ndim]
+    given = "rgb24" if frames[0].ndim == 3 else "gray" if frames[0].dtype == np.uint8 else "gray16le"
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
@@ -38,6 +39,7 @@ def write(path, frames, codec, pixel_format, rate=20, options=None):
         ("a.avi", "ffv1", "gray"),
         ("a.mkv", "ffv1", "gray"),
         ("a.avi", "png", "gray"),
+        ("a.avi", "ffvhuff", "gray"),
         ("a.avi", "rawvideo", "bgr24"),
         ("a.mkv", "ffv1", "bgr0"),
     ],
@@ -57,19 +59,59 @@ def test_lossless_videos_are_read_exactly_in_any_order(tmp_path, scene, name, co
     [
         ("a.mp4", "libx264", {"bf": "3", "g": "15", "crf": "10"}),
         ("a.mkv", "libx264", {"bf": "3", "g": "15", "crf": "10"}),
+        ("a.avi", "libx264", {"bf": "0", "g": "15", "crf": "10"}),
         ("a.avi", "mpeg4", {"b": "8M"}),
+        ("a.avi", "mjpeg", {"b": "20M"}),
+        ("a.mkv", "mjpeg", {"b": "20M"}),
+        ("a.avi", "huffyuv", {}),
     ],
 )
-def test_lossy_videos_give_each_frame_its_place(tmp_path, scene, name, codec, options):
-    movie = open_movie(write(tmp_path / name, scene, codec, "yuv420p", options=options))
+def test_videos_with_colour_planes_give_each_frame_its_place(tmp_path, scene, name, codec, options):
+    layout = {"huffyuv": "yuv422p", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
+    movie = open_movie(write(tmp_path / name, scene, codec, layout, options=options))
     whole = movie.read(0, 40)
     assert movie.info.n_frames == 40
     for n in (39, 2, 31, 16, 17):
         assert np.array_equal(movie.read(n, n + 1)[0], whole[n])
-    wide = (whole.astype(float) - 16) * 255 / 219  # luma is stored with a limited range and read as stored
+    wide = whole.astype(float)
+    if layout != "yuvj420p":  # luma is stored with a limited range and read as stored
+        wide = (wide - 16) * 255 / 219
     nearest = [int(np.argmin([np.abs(image - other).mean() for other in scene])) for image in wide]
     assert nearest == list(range(40))
     movie.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "layout"),
+    [("a.avi", "huffyuv", "yuv422p"), ("a.avi", "mjpeg", "yuvj420p"), ("a.mp4", "libx264", "gray")],
+)
+def test_luma_is_read_as_it_was_stored(tmp_path, scene, name, codec, layout):
+    path = write(tmp_path / name, scene, codec, layout, options={"crf": "0"} if codec == "libx264" else {})
+    with av.open(path) as container:
+        stored = np.stack([frame.to_ndarray()[:48] for frame in container.decode(video=0)])
+    movie = open_movie(path)
+    assert np.array_equal(movie.read(0, 40), stored)
+    assert np.array_equal(movie.read(17, 19), stored[17:19])
+    movie.close()
+
+
+@pytest.mark.parametrize(
+    ("codec", "exact"), [("GREY", True), ("FFV1", True), ("MJPG", False), ("HFYU", True)]
+)
+def test_videos_of_opencv_are_read(tmp_path, scene, codec, exact):
+    path = str(tmp_path / "a.avi")
+    gray = codec in ("GREY", "FFV1", "MJPG")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*codec), 20, (64, 48), isColor=not gray)
+    assert writer.isOpened()
+    for image in scene:
+        writer.write(image if gray else np.repeat(image[..., None], 3, 2))
+    writer.release()
+    movie = open_movie(path)
+    found = movie.read(0, 40).astype(float)
+    movie.close()
+    if exact:
+        assert np.array_equal(found, scene)
+    assert np.abs(found - scene).mean() < 2
 
 
 def test_odd_widths_are_read_without_their_padding(tmp_path, scene):
@@ -151,17 +193,12 @@ def test_a_colour_movie_is_refused(tmp_path, scene, name, codec, fmt):
         open_movie(write(tmp_path / name, colour, codec, fmt))
 
 
-def test_more_than_8_bits_are_refused(tmp_path, scene):
+def test_more_than_8_bits_in_colour_planes_are_refused(tmp_path, scene):
     deep = scene.astype(np.uint16) * 200
-    path = tmp_path / "a.mkv"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=20)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "gray16le"
-        for image in deep:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="gray16le")))
-        container.mux(stream.encode())
-    with pytest.raises(SourceError, match=r"16 bits per pixel.*8-bit"):
-        open_movie(str(path))
+    with pytest.raises(
+        SourceError, match=r"10 bits per pixel in colour planes \(yuv420p10le\).*convert it to gray"
+    ):
+        open_movie(write(tmp_path / "a.mkv", deep, "ffv1", "yuv420p10le"))
 
 
 def test_a_change_of_size_in_mid_file_is_named(tmp_path, scene):

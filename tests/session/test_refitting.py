@@ -64,7 +64,7 @@ def asked(monkeypatch):
         return result_of([1, 2, 900])
 
     monkeypatch.setattr(
-        "streamscope.offline.warmup.warm_up_refit", lambda progress: progress("compiling", 0.0)
+        "streamscope.offline.warmup.warm_up_refit", lambda progress, bits: progress("compiling", 0.0)
     )
     monkeypatch.setattr("streamscope.offline.refit.refit", refit)
     return calls
