@@ -27,7 +27,7 @@ def test_the_same_picture_in_more_bits_gives_the_same_refit():
     movie = small_movie()
     one = refit(Recorded(movie, 8), SMALL_CONFIG, None, None, None)
     two = refit(Recorded(movie.astype(np.uint16) << 4, 12), deep, None, None, None)
-    assert one.footprints.n == two.footprints.n >= 2
+    assert one.footprints.n == two.footprints.n > 0
     np.testing.assert_allclose(two.shifts, one.shifts, atol=1e-3)
     np.testing.assert_allclose(two.b0, one.b0, atol=0.05)
     np.testing.assert_allclose(two.C_raw, one.C_raw, rtol=0.01, atol=0.01 * one.C_raw.max())
