@@ -127,7 +127,7 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     ours, theirs = SPAWN.Pipe()
     session = SPAWN.Process(target=session_process, args=(job, bind, str(folder), theirs), name="session")
     session.start()
-    theirs.close()  # so that recv ends with EOFError when the session dies
+    theirs.close()  # so that recv ends with EOFError when the other process dies
     with MemoryLog({"session": session.pid or 0, "subscriber": reader.pid or 0}) as memory:
         outcome = ours.recv()
         reader.join(30)
@@ -145,6 +145,7 @@ def _started(body: Callable[..., None], endpoint: str, *arguments: str) -> Spawn
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=body, args=(endpoint, theirs, *arguments), daemon=True)
     process.start()
+    theirs.close()  # see `run`
     ours.recv()
     return process
 
