@@ -63,14 +63,23 @@ class VirtualClock:
 
     def __init__(self, start_ns: int = 1_000_000_000) -> None:
         self.now_ns = start_ns
+        self._planned: list[tuple[int, Callable[[], None]]] = []
 
     def __call__(self) -> int:
         """Return the time, ns."""
         return self.now_ns
 
     def sleep(self, seconds: float) -> None:
-        """Let the time pass at once."""
+        """Let the time pass at once, and what was planned happen."""
         self.now_ns += max(0, round(seconds * 1e9))
+        due = [action for at_ns, action in self._planned if at_ns <= self.now_ns]
+        self._planned = [plan for plan in self._planned if plan[0] > self.now_ns]
+        for action in due:
+            action()
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Plan something."""
+        self._planned.append((self.now_ns + round(seconds * 1e9), action))
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,7 +513,7 @@ def _signed(prop: int, bits: int) -> int:
 def _moving_bars(shape: tuple[int, int]) -> Callable[[int], ByteArray]:
     """Return pictures that are cheap to make, and all different for a long time."""
     y, x = np.mgrid[: shape[0], : shape[1]]
-    base = (60 + 40 * np.sin(x / 9) * np.sin(y / 7)).astype(np.uint8)
+    base: ByteArray = (60 + 40 * np.sin(x / 9) * np.sin(y / 7)).astype(np.uint8)
 
     def picture(number: int) -> ByteArray:
         out = base.copy()

@@ -136,6 +136,19 @@ def found_cameras(root: Path = Path("/sys/class/video4linux")) -> list[Found]:
     return sorted(_found(root), key=lambda camera: camera.index) if root.is_dir() else []
 
 
+def why_not(index: int) -> str:
+    """Return one sentence on why the camera of an index does not open."""
+    node = Path(f"/dev/video{index}")
+    if sys.platform == "linux" and not node.exists():
+        return f"there is no camera {index} ({node} does not exist); is the box plugged in? See: streamscope devices"
+    if sys.platform == "linux" and not os.access(node, os.R_OK | os.W_OK):
+        return f"camera {index} may not be opened; add yourself to the group video, and log in again"
+    return (
+        f"camera {index} does not open: there is none, or another program holds it; close that program, "
+        "or see: streamscope devices"
+    )
+
+
 def _found(root: Path) -> Iterator[Found]:
     for node in root.glob("video*"):
         if _read(node / "index") not in ("", "0"):

@@ -87,11 +87,22 @@ class DeviceType:
     orientation: bool = False  # has a BNO055
     daq: bool = True  # behind a DAQ, or else a plain camera
     legacy: bool = False  # firmware of before 2020: plain controls, no packets, no counter
+    sync: tuple[int, ...] = (1, 0)  # SATURATION that turns the sync output on and off
     warning: str = ""
 
-    def rate_hz(self, fps: float) -> float:
-        """Return the frame rate that the sensor really has when `fps` is set."""
-        return self.rates.get(fps, fps)
+    @property
+    def lights(self) -> tuple[str, ...]:
+        """Return the names of the settings that are light."""
+        return tuple(name for name in self.settings if name.startswith("led"))
+
+    def rate_hz(self, values: Mapping[str, Value]) -> float | None:
+        """Return the frame rate that the sensor really has with these settings, Hz; None if it is not known."""
+        fps = values.get("fps")
+        return None if fps is None else self.rates.get(float(fps), float(fps))
+
+    def commands(self, values: Mapping[str, Value]) -> list[Command]:
+        """Return what sets these values, which were checked."""
+        return [part for name, value in values.items() for part in self.settings[name].commands(value)]
 
     def check(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return the values as they are kept; raise ConfigError for a setting that this type does not have."""
@@ -245,6 +256,7 @@ _V3_LEGACY = DeviceType(
     defaults={"gain": 16.0, "exposure": 255.0, "fps": 20.0, "led": 0.0},
     dark=("HUE 00",),
     legacy=True,
+    sync=(1, 2),
 )
 
 # ---- MT9P031 (0xBA) and an LM3509 LED driver (0x6C)
@@ -285,7 +297,7 @@ _LFOV = replace(
     "check frame rate and light before an experiment",
 )
 
-_WEBCAM = DeviceType("webcam", "WebCam", (480, 640), daq=False)
+_WEBCAM = DeviceType("webcam", "WebCam", (480, 640), daq=False, sync=())
 
 TYPES: dict[str, DeviceType] = {
     known.name: known

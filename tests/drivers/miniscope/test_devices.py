@@ -117,7 +117,7 @@ def test_the_firmware_of_before_2020_is_set_by_plain_controls(name, value, expec
 def test_every_type_starts_dark_and_can_be_made_dark(kind):
     known = device_type(kind)
     assert known.check(known.defaults) == dict(known.defaults)
-    lights = [name for name in known.settings if name.startswith("led")]
+    lights = list(known.lights)
     assert all(known.defaults[name] == 0 for name in lights)
     off = [part for name in lights for part in known.settings[name].commands(0.0)]
     assert list(map(command, known.dark)) == off
@@ -148,5 +148,6 @@ def test_an_impossible_setting_is_refused_with_what_was_expected(values, message
 
 
 def test_the_sensor_of_a_v4_runs_a_little_faster_than_its_rate_is_called():
-    assert device_type("v4").rate_hz(30.0) == pytest.approx(30.303, abs=1e-3)
-    assert device_type("v4").rate_hz(20.0) == 20.0
+    assert device_type("v4").rate_hz({"fps": 30.0}) == pytest.approx(30.303, abs=1e-3)
+    assert device_type("v4").rate_hz({"fps": 20.0}) == 20.0
+    assert device_type("webcam").rate_hz({}) is None
