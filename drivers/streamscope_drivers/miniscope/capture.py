@@ -201,8 +201,9 @@ class Capture:
         if raw is None or image is None:
             return
         sense = c.senses.read(raw)
-        missing = self._losses.before(sense.counter, t_ns)
-        self._watch.frame(self._index, t_ns, sense, missing, self._connection.kind.orientation and self._lit)
+        missing = self._losses.before(sense.counter, t_ns, self._timing.clock())
+        if self._lit:
+            self._watch.frame(self._index, t_ns, sense, missing, c.kind.orientation)
         self._effects.frame(t_ns, image)
         self._failing_since_ns = self._bad = 0
         if self._lit and self._dark == 0:

@@ -16,7 +16,7 @@ class Missing:
 
     n: int = 0
     inferred: bool = False  # from the clock
-    duplicate: bool = False  # this frame came before
+    duplicate: bool = False  # this frame came before; only an exact counter can tell
     reset: bool = False  # the counter began anew
 
 
@@ -41,7 +41,7 @@ class Losses:
     ) -> None:
         self.period_ns = round(period_s * 1e9)
         self._wrap = 1 << bits if bits else 0
-        self._exact_clock = exact_clock
+        self._exact_counter, self._exact_clock = exact_counter, exact_clock
         self._offsets = _Lasting(1 if exact_counter else LASTING)
         self._late = _Lasting(1 if exact_clock else LASTING)
         self._expected: int | None = None
@@ -55,8 +55,10 @@ class Losses:
         self._next_period_ns = round(period_s * 1e9)
         self._settling = settled_after
 
-    def before(self, counter: int | None, t_ns: int) -> Missing:
-        """Return what is missing before a frame that was stamped at `t_ns`."""
+    def before(self, counter: int | None, t_ns: int, read_ns: int | None = None) -> Missing:
+        """Return what is missing before a frame that was stamped at `t_ns`, and its counter read at `read_ns`."""
+        if counter is not None and read_ns is not None and self._exact_clock and not self._exact_counter:
+            counter = (counter - (read_ns - t_ns) // self.period_ns) % self._wrap  # frames that came since
         if self._last_ns is None:
             self._last_ns, self._expected = t_ns, self._next(counter)
             return Missing()
@@ -100,7 +102,7 @@ class Losses:
         if at_once:
             self._offsets.clear()
         self._expected = (self._expected + 1 + lasting) % self._wrap
-        return Missing(max(0, lasting), duplicate=lasting < 0)
+        return Missing(max(0, lasting), duplicate=lasting < 0 and self._exact_counter)
 
     def _by_clock(self, periods: float) -> Missing:
         self._lateness = self._lateness * (0.9 if self._lateness < 0.5 else 1.0) + periods - 1

@@ -44,7 +44,7 @@ class Watch:
         if missing.reset:
             self.device("counter_reset", index, "the device's frame counter began anew", missed=missing.n)
         if missing.duplicate and not self._duplicates:
-            self.device("duplicate", index, "a frame came twice, or the counter stands still")
+            self.device("duplicate", index, "a frame came twice")
         self._duplicates = missing.duplicate
         if oriented and sense.orientation is not None:
             self._orientation(index, sense.orientation.ok)
@@ -66,7 +66,7 @@ class Watch:
 
     def device(self, what: str, index: int, text: str, **fields: Any) -> None:
         """Say that something happened to the device."""
-        _log.warning("frame %d: %s", index, text)
+        _log.info("frame %d: %s", index, text)
         self.tell(DEVICE, index, {"what": what, "text": text, **fields})
 
     def _edges(self, index: int, t_ns: int, inputs: int | None) -> None:

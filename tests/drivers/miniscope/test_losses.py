@@ -56,6 +56,18 @@ def test_frames_that_were_taken_late_have_a_counter_ahead_that_comes_back():
     assert counts(run(losses, frames)) == [0] * 9
 
 
+def test_a_host_that_is_always_late_loses_nothing_if_the_kernel_stamps_frames():
+    losses = Losses(PERIOD_S, 16, exact_clock=True)
+    period_ns = round(PERIOD_S * 1e9)
+    behind = [0] * 10 + [2] * 20 + [1] * 10 + [3] * 10 + [0] * 5  # frames in the buffers when one is taken
+    found = [
+        losses.before(k + n, 10**9 + k * period_ns, 10**9 + k * period_ns + n * period_ns + period_ns // 3)
+        for k, n in enumerate(behind)
+    ]
+    assert counts(found) == [0] * len(behind)
+    assert not any(m.duplicate or m.reset for m in found)
+
+
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_counter_that_begins_anew_is_a_reset_and_what_was_missed_is_inferred_from_the_clock(exact):
     losses = Losses(PERIOD_S, 16, exact_counter=exact)
