@@ -110,7 +110,7 @@ class Publishing:
             self._meter.message = str(fields.get("text", ""))
         self._event(name, frame, **fields)
 
-    def _event(self, name: str, frame: int, **fields: object) -> None:
+    def _event(self, name: str, frame: int, /, **fields: object) -> None:
         self._publisher.publish_event(name, frame, **fields)
         self._records.put(Note(name, frame, fields))
 

@@ -58,6 +58,28 @@ class RealClock:
         time.sleep(max(0.0, seconds))
 
 
+class FastClock:
+    """The machine's clock, so many times faster: for whole sessions in a second.
+
+    Parameters
+    ----------
+    speed : float
+        How many times.
+    """
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._start_ns = time.monotonic_ns()
+
+    def __call__(self) -> int:
+        """Return the time, ns."""
+        return self._start_ns + round((time.monotonic_ns() - self._start_ns) * self._speed)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(max(0.0, seconds / self._speed))
+
+
 class VirtualClock:
     """A clock that stands still but for sleeping, for tests in one thread."""
 
@@ -173,8 +195,9 @@ class Model:
         return ModelCamera(self)
 
     def unplug(self) -> None:
-        """Pull the cable: frames stop, and everything in the box and in the scope is forgotten."""
+        """Pull the cable: the handle is dead, and everything in the box and in the scope is forgotten."""
         self.plugged = False
+        self._camera = None
         self._power_up()
 
     def plug(self) -> None:
@@ -428,14 +451,18 @@ class ModelCamera:
         """Return whether there is a camera."""
         return self._open
 
+    @property
+    def _alive(self) -> bool:
+        return self._open and self._model._camera is self
+
     def getBackendName(self) -> str:
         """Return the name of the model's variant."""
         return self._model.api
 
     def grab(self) -> bool:
         """Wait for the next frame; return False if none came."""
-        self._shot = self._model.take() if self._open and self._model._camera is self else None
-        if self._shot is None and not self._model.plugged:
+        self._shot = self._model.take() if self._alive else None
+        if not self._alive:
             self._model.clock.sleep(0.001)
         return self._shot is not None
 
@@ -448,7 +475,7 @@ class ModelCamera:
     def get(self, prop: int, /) -> float:
         """Return a property."""
         model = self._model
-        if not self._open or not model.plugged:
+        if not self._alive:
             return -1.0 if model.api != "windows" else 0.0
         if prop in self._size:
             return float({WIDTH: model.shape[1], HEIGHT: model.shape[0]}.get(prop, self._size[prop]))
@@ -465,7 +492,7 @@ class ModelCamera:
     def set(self, prop: int, value: float, /) -> bool:
         """Write a property; return False if it was not taken."""
         model = self._model
-        if not self._open or not model.plugged:
+        if not self._alive:
             return False
         if prop in self._size:
             self._size[prop] = value

@@ -9,7 +9,8 @@ import atexit
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from streamscope.errors import SourceError, StreamScopeError
@@ -19,7 +20,7 @@ from streamscope_drivers.miniscope.effects import Effects
 from streamscope_drivers.miniscope.losses import Losses, Missing
 from streamscope_drivers.miniscope.ring import ROOM, Ring
 from streamscope_drivers.miniscope.senses import Sense
-from streamscope_drivers.miniscope.startup import FORWARDED, Connection, Timing
+from streamscope_drivers.miniscope.startup import BUFFERS, FORWARDED, Connection, Timing
 from streamscope_drivers.miniscope.watching import Tell, Watch
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,17 @@ GONE_S = 1.5  # of failing, before the device counts as gone
 BACK_OFF_S = (1.0, 2.0, 3.0, 4.0, 5.0)  # before each attempt to connect again, the last one for ever
 BAD_FRAMES = 80  # in a row, before the device is connected anew
 JOIN_S = 15.0  # a camera may keep its thread that long in one grab
+
+
+@dataclass
+class _Sent:
+    """Settings on their way: the DAQ hands them on when the next frame has ended, and the one after shows them."""
+
+    at_ns: int
+    changed: Mapping[str, Value]
+    replies: Sequence[Callable[[int], None]]
+    ended: int = 0  # frames since
+
 
 Connect: TypeAlias = Callable[[Mapping[str, Value], tuple[int, int] | None], Connection]
 
@@ -72,12 +84,14 @@ class Capture:
         self._running = False  # frames are wanted
         self._lit = False  # they are being handed over, or will be after `_dark` more
         self._dark = 0
+        self._lit_ns = 0  # when the light was turned on
         self._index = 0
         self._first_ns = self._last_ns = 0  # of the frames handed over
         self._skipped = 0  # frames since the last that was handed over
         self._failing_since_ns = self._bad = 0
         self._asked: dict[str, Value] = {}
         self._replies: list[Callable[[int], None]] = []
+        self._sent: list[_Sent] = []
         self._lock = threading.Lock()
         self._inferred = False  # the number of skipped frames
         self._watch = Watch(self._timing)
@@ -206,9 +220,9 @@ class Capture:
             self._watch.frame(self._index, t_ns, sense, missing, c.kind.orientation)
         self._effects.frame(t_ns, image)
         self._failing_since_ns = self._bad = 0
-        if self._lit and self._dark == 0:
+        self._seen(t_ns)
+        if self._lit and not self._still_dark(t_ns):
             self._hand_over(image, t_ns, sense, missing)
-        self._dark = max(0, self._dark - 1)
 
     def _hand_over(self, image: ByteArray, t_ns: int, sense: Sense, missing: Missing) -> None:
         """Put a frame into the ring; if that is full, the frame is lost, and the next one says so."""
@@ -228,6 +242,24 @@ class Capture:
         self._inferred = False
         self.ring.put(Frame(self._index, image, t_ns, time_s, gap, sense.counter, meta))
         self._index += 1
+
+    def _seen(self, t_ns: int) -> None:
+        """Tell which settings this frame is the first to show."""
+        for sent in list(self._sent):
+            sent.ended += t_ns > sent.at_ns
+            if sent.ended >= FORWARDED or not self._lit:
+                self._sent.remove(sent)
+                for name, value in sent.changed.items():
+                    self._watch.setting(self._index, name, value)
+                for told in sent.replies:
+                    told(self._index)
+
+    def _still_dark(self, t_ns: int) -> bool:
+        """Return whether this frame was exposed before the light was on."""
+        if self._dark and t_ns > self._lit_ns:
+            self._dark -= 1
+            return True
+        return self._dark > 0
 
     def _picture(self, raw: Any) -> ByteArray | None:
         """Return the picture of a frame, None if it is none: said once, and a lasting trouble is a lost device."""
@@ -257,12 +289,17 @@ class Capture:
         self._lit = self._running
         self._connection.tunnel.send(self._kind.commands(lights if self._lit else dark))
         self._connection.sync(self._lit)
-        self._dark = FORWARDED if self._lit and self._kind.lights else 0
+        self._lit_ns = self._timing.clock()
+        self._dark = self._frames_until_lit() if self._lit and self._kind.lights else 0
         if not self._lit:
             self.ring.close()
 
+    def _frames_until_lit(self) -> int:
+        """Return how many frames are none yet; without the kernel's stamps, those in the buffers may be older."""
+        return FORWARDED if self._connection.exact_stamps else FORWARDED + BUFFERS
+
     def _set(self) -> None:
-        """Send what was asked for, newest values only, and say from which frame it is seen."""
+        """Send what was asked for, newest values only."""
         with self._lock:
             asked, self._asked = self._asked, {}
             replies, self._replies = self._replies, []
@@ -271,11 +308,7 @@ class Capture:
         self.values.update(changed)
         sent = changed if self._lit else {k: v for k, v in changed.items() if k not in self._kind.lights}
         self._connection.tunnel.send(self._kind.commands(sent))
-        seen = self._index + FORWARDED - 1 if self._lit else self._index
-        for name, value in changed.items():
-            self._watch.setting(seen, name, value)
-        for told in replies:
-            told(seen)
+        self._sent.append(_Sent(self._timing.clock(), changed, replies))
 
     def _expect(self, changed: Mapping[str, Value]) -> None:
         """Look out for the effects of settings that are about to be sent."""

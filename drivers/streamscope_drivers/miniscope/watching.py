@@ -52,7 +52,7 @@ class Watch:
 
     def setting(self, index: int, name: str, value: Value) -> None:
         """Say that a setting was changed, and from which frame it is seen."""
-        self.tell(SETTING, index, {"name": name, "value": value})
+        self.tell(SETTING, index, {"setting": name, "value": value})
 
     def overrun(self, index: int, waiting: int) -> None:
         """Say once that frames are lost because nobody takes them."""

@@ -131,7 +131,7 @@ def test_a_setting_is_sent_at_once_and_named_with_the_frame_that_shows_it(rig):
     frames = r.run(20)
     (seen, fields), *more = r.told("setting")
     assert more == []
-    assert fields == {"name": "led", "value": 60.0}
+    assert fields == {"setting": "led", "value": 60.0}
     assert replies == [seen] * 4
     assert len(r.model.packets) - before == 2
     means = np.array([frame.image.mean() for frame in frames])
