@@ -58,6 +58,7 @@ class Until(Observer):
         if self.act is not None and health.frame >= self.at:
             act, self.act = self.act, None
             threading.Thread(target=act, args=(self.endpoint,), daemon=True).start()
+            self.last = max(self.last, health.frame + 150)  # what was done needs frames to be seen
         if health.frame >= self.last and not self.asked:
             self.asked = True
             threading.Thread(target=self._stop, daemon=True).start()

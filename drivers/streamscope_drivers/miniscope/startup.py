@@ -91,13 +91,20 @@ class Connection:
         """Light off, sync output off, camera released. Never raises: this also happens after errors."""
         try:
             self.tunnel.send([command(line) for line in self.kind.dark])
-            for _ in range(FORWARDED + 1):
-                self.camera.grab()
+            self._let_packets_out()
             self.sync(False)
         except Exception:
             _log.exception("the light could not be turned off; pull the scope's cable")
         finally:
             self.camera.release()
+
+    def _let_packets_out(self) -> None:
+        """Take frames until two have ended since: those that wait in buffers had ended before."""
+        failed = 0
+        for _ in range(BUFFERS + FORWARDED):
+            failed += not self.camera.grab()
+            if failed > 1:
+                return
 
 
 def connect(

@@ -222,6 +222,14 @@ def test_shutting_down_in_the_middle_turns_the_light_off(rig):
     assert not r.model.recording
 
 
+def test_the_light_goes_out_also_if_old_frames_wait_in_buffers(rig):
+    r = rig(values={"led": 30})
+    r.run(5)
+    r.clock.sleep(1.0)
+    r.capture.shut()
+    assert r.model.light == 0
+
+
 # ---- faults
 
 
