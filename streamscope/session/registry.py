@@ -64,6 +64,24 @@ def open_device(
     SourceError
         If there is no such driver, or the device cannot be used.
     """
+    return cast(Device, _load(_device_entry(spec))(spec, index, values, um_per_px))
+
+
+def examine_device(spec: str, index: str, seconds: float) -> list[str]:
+    """Return the lines of a report on a device, after looking at it for some seconds; its light stays off.
+
+    Raises
+    ------
+    SourceError
+        If there is no such driver, or the device cannot be connected.
+    """
+    entry = _device_entry(spec)
+    _load(entry)
+    lines: list[str] = import_module(entry.module).examine_device(spec, index, seconds)
+    return lines
+
+
+def _device_entry(spec: str) -> EntryPoint:
     known = {entry.name: entry for entry in entry_points(group=DEVICES)}
     name = spec.partition(":")[0]
     if name not in known:
@@ -71,7 +89,7 @@ def open_device(
             f"no driver is called {name!r}, expected one of {', '.join(sorted(known)) or 'none that is installed'}; "
             "write e.g. --device miniscope:v4, or install StreamScope again"
         )
-    return cast(Device, _load(known[name])(spec, index, values, um_per_px))
+    return known[name]
 
 
 @dataclass(frozen=True, slots=True)

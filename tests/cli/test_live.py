@@ -90,6 +90,19 @@ def test_devices_lists_cameras_and_types():
     assert "--index model" in result.stdout
 
 
+def test_the_doctor_writes_a_report_also_where_nothing_connects(monkeypatch, tmp_path):
+    monkeypatch.setattr("streamscope.session.registry.examine_device", lambda *_: ["rate 20 Hz"])
+    place = tmp_path / "report.txt"
+    result = run.invoke(app, ["doctor", "--device", "miniscope:v4", "--report", str(place)])
+    assert result.exit_code == 0
+    assert place.read_text().splitlines()[1:] == ["rate 20 Hz"]
+    monkeypatch.undo()
+    result = run.invoke(app, ["doctor", "--device", "miniscope:v4", "--index", "97", "--report", str(place)])
+    assert result.exit_code == 2
+    assert "problem            " in place.read_text()
+    assert "camera 97" in result.stderr.splitlines()[-1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_dry_run_with_the_real_engine_finds_cells_and_ends_by_signal(tmp_path, name):

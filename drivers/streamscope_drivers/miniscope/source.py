@@ -9,8 +9,9 @@ from typing import Any
 from streamscope.errors import SourceError
 from streamscope.types import Frame, MovieInfo
 from streamscope_drivers.miniscope.camera import Backend, Opens, backends, found_cameras, open_opencv
-from streamscope_drivers.miniscope.capture import Capture
+from streamscope_drivers.miniscope.capture import Capture, Connect
 from streamscope_drivers.miniscope.devices import TYPES, DeviceType, Value, device_type
+from streamscope_drivers.miniscope.doctor import examine
 from streamscope_drivers.miniscope.startup import Connection, Timing, connect
 
 PREFIX = "miniscope:"
@@ -131,15 +132,33 @@ def open_device(
     SourceError
         If the device cannot be used. One sentence: expected, came, what to do.
     """
-    kind = device_type(spec.removeprefix(PREFIX))
+    kind, timing = device_type(spec.removeprefix(PREFIX)), Timing()
     wanted = {**kind.defaults, **kind.check(values or {})}
-    timing = Timing()
-    if index == MODEL:
-        reconnect = partial(_connect_at, kind, _model(kind), lambda: 0, timing)
-    else:
-        reconnect = partial(_connect_at, kind, open_opencv, _Place(_number(index)), timing)
-    capture = Capture(kind, wanted, reconnect, timing)
+    capture = Capture(kind, wanted, _connector(kind, index, timing), timing)
     return Miniscope(spec, index, capture, capture.start(), um_per_px)
+
+
+def examine_device(spec: str, index: str = "0", seconds: float = 10.0) -> list[str]:
+    """Return a report on a device: how it is reached, what it tells, how steady it is. Its light stays off.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be connected.
+    """
+    kind, timing = device_type(spec.removeprefix(PREFIX)), Timing()
+    connection = _connector(kind, index, timing)(kind.defaults, None)
+    try:
+        return examine(connection, timing, seconds, index)
+    finally:
+        connection.shut()
+
+
+def _connector(kind: DeviceType, index: str, timing: Timing) -> Connect:
+    """Return what connects the device of an index, again and again."""
+    if index == MODEL:
+        return partial(_connect_at, kind, _model(kind), lambda: 0, timing)
+    return partial(_connect_at, kind, open_opencv, _Place(_number(index)), timing)
 
 
 class _Place:
