@@ -35,6 +35,7 @@ from streamscope.session.refitting import (
 )
 from streamscope.session.rois import roi_engine
 from streamscope.session.threads import in_thread
+from streamscope.storage.notes import write_notes
 from streamscope.storage.recording import Recording, finish_recording
 from streamscope.storage.session_folder import SessionFolder, create_session
 from streamscope.types import Health, RefitResult
@@ -325,6 +326,7 @@ class _Stopped(Exception):
 def _finished(folder: SessionFolder, recording: Recording, recorder: Recorder) -> SessionFolder:
     """Note what was recorded; a disk that does not take that costs the session nothing else."""
     try:
+        write_notes(folder)
         return finish_recording(folder, recording, recorder.received, recorder.stopped)
     except StorageError as error:
         recorder.stopped = recorder.stopped or str(error)

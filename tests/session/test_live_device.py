@@ -96,6 +96,7 @@ def test_every_frame_that_came_is_recorded_as_the_scope_sent_it_and_the_light_is
     rows = (outcome.folder / "Miniscope" / "headOrientation.csv").read_text().splitlines()
     assert rows[0] == "Time Stamp (ms),qw,qx,qy,qz"
     assert len(rows) == 1 + outcome.n_frames
+    assert not (outcome.folder / "notes.csv").exists()
     assert np.linalg.norm([float(v) for v in rows[-1].split(",")[1:]]) == pytest.approx(1, abs=1e-3)
 
 
@@ -127,6 +128,9 @@ def test_a_request_changes_a_setting_and_is_answered_with_the_frame_that_shows_i
     with JournalReader(outcome.folder / "journal.sqlite", SHAPE) as journal:
         noted = [(e.frame, e.fields["setting"]) for e in journal.events() if e.kind == "setting"]
     assert noted == [(at, "led"), (at, "focus")]
+    header, *rows = (outcome.folder / "notes.csv").read_text().splitlines()
+    assert header == "Time Stamp (ms), Note"
+    assert [row.split(",", 1)[1] for row in rows] == ["Miniscope,led,60", "Miniscope,focus,20"]
     assert made[0][1].chips[0xEE][8] == 147
 
 

@@ -75,10 +75,11 @@ class Backend:
     fresh_reads: bool  # a read of a processing unit's control asks the device, and not a cache
     failed_read: float  # what get() returns when it failed
     kernel_stamps: bool  # POS_MSEC is the time of the frame on the monotonic clock
+    fourcc: bytes = b"YUY2"  # what raw frames are called
 
 
 BACKENDS = (
-    Backend("V4L2", 200, "linux", fresh_reads=False, failed_read=-1.0, kernel_stamps=True),
+    Backend("V4L2", 200, "linux", fresh_reads=False, failed_read=-1.0, kernel_stamps=True, fourcc=b"YUYV"),
     Backend("MSMF", 1400, "win32", fresh_reads=True, failed_read=0.0, kernel_stamps=False),
     Backend("DSHOW", 700, "win32", fresh_reads=True, failed_read=0.0, kernel_stamps=False),
     Backend("any", 0, "", fresh_reads=False, failed_read=0.0, kernel_stamps=False),
@@ -100,6 +101,7 @@ def backends() -> tuple[Backend, ...]:
 def open_opencv(index: int, backend: Backend) -> Camera:
     """Return the camera of an index as OpenCV opens it."""
     os.environ["OPENCV_VIDEOIO_V4L_RANGE_NORMALIZED"] = "0"  # properties as the device has them
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")  # s; a grab that waits longer has failed
     import cv2
 
     capture: Camera = cv2.VideoCapture(index, backend.api)

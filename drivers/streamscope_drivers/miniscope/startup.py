@@ -195,6 +195,7 @@ def _identify(c: Connection, timing: Timing) -> None:
 
 def _ask_for_size(c: Connection, timing: Timing) -> None:
     height, width = c.shape
+    c.camera.set(Property.FOURCC, int.from_bytes(c.backend.fourcc, "little"))
     c.camera.set(Property.FRAME_WIDTH, width)
     c.camera.set(Property.FRAME_HEIGHT, height)
     c.camera.set(Property.CONVERT_RGB, 0)
@@ -210,6 +211,13 @@ def _see_first_frame(c: Connection, timing: Timing, fixed: bool) -> None:
             f"no picture came within {FIRST_FRAME_S:g} s, expected {c.shape[1]}x{c.shape[0]} px of a {c.kind.name}; "
             "is the scope plugged into the box, its cable whole, and --device its type?"
         )
+    if (
+        not c.kind.daq and raw.size != 2 * c.shape[0] * c.shape[1]
+    ):  # a webcam that compresses: have it decoded
+        c.camera.set(Property.CONVERT_RGB, 1)
+        raw = _next(c, timing, FIRST_FRAME_S)
+        if raw is None:
+            raise SourceError("the webcam stopped when raw frames were not to be had; try another size")
     got = (int(c.camera.get(Property.FRAME_HEIGHT)), int(c.camera.get(Property.FRAME_WIDTH)))
     if (
         not fixed

@@ -9,6 +9,7 @@ import pytest
 
 from streamscope.errors import ConfigError, SourceError
 from streamscope.types import Frame
+from streamscope_drivers.miniscope.camera import Property
 from streamscope_drivers.miniscope.devices import command
 from streamscope_drivers.miniscope.ring import ROOM
 from tests.drivers.miniscope.conftest import WAYS, Rig
@@ -371,3 +372,41 @@ def test_frames_are_frames(rig):
     assert isinstance(frame, Frame)
     assert frame.image.dtype == np.uint8
     assert frame.image.shape == (24, 64)
+
+
+class Decoded:
+    """A webcam that gives compressed frames until they are decoded for it."""
+
+    def __init__(self, camera):
+        self._camera, self._convert = camera, False
+
+    def __getattr__(self, name):
+        return getattr(self._camera, name)
+
+    def set(self, prop, value):
+        if prop == Property.CONVERT_RGB:
+            self._convert = bool(value)
+        return self._camera.set(prop, value)
+
+    def retrieve(self):
+        ok, raw = self._camera.retrieve()
+        picture = raw.reshape(24, 64, 2)[:, :, 0]
+        return ok, np.repeat(picture[:, :, None], 3, axis=2) if self._convert else np.zeros(
+            (1, 777), np.uint8
+        )
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_any_other_camera_gives_its_luma_and_its_own_rate(compressed):
+    r = Rig("webcam")
+    opens = r.model.open
+    if compressed:
+        r.model.open = lambda index, backend: Decoded(opens(index, backend))
+    r.capture.open()
+    assert r.capture._connection.fps == pytest.approx(1e5 / 3300, rel=0.01)
+    assert r.capture._connection.senses.name == "none"
+    frames = r.run(20)
+    assert frames[-1].image.shape == (24, 64)
+    assert np.diff([f.time_s for f in frames]) == pytest.approx(0.033, abs=1e-3)
+    assert r.model.packets == []
+    r.capture.shut()
