@@ -170,6 +170,7 @@ class Model:
     trigger: bool = False  # level of the input
     trigger_at: dict[int, bool] = field(default_factory=dict)
     busy: bool = False  # another program holds it
+    controls_carry: bool = True  # packets through the three controls; or else through the extension unit only
     stale_terminal: bool = False  # kernels of 6.10.3 and later with the stock firmware
     bad_size: bool = False  # a frame of another size comes
     # What a test may look at:
@@ -269,12 +270,24 @@ class Model:
         if prop == SATURATION:
             self._recording = bool(word & 1)
             self._abi_asked = word == 2
-        elif prop in (CONTRAST, GAMMA, SHARPNESS):
+        elif prop in (CONTRAST, GAMMA, SHARPNESS) and self.controls_carry:
             if prop == CONTRAST:
                 self._parts = {}
             self._parts[prop] = word
             if len(self._parts) == 3:
                 self._complete()
+
+    def open_extension(self, index: int = 0) -> ModelExtension:
+        """Return the extension unit of the Open Ephys firmware."""
+        return ModelExtension(self)
+
+    def take_slots(self, data: bytes) -> None:
+        """Take packets that came through the extension unit: their number, then slots of six bytes."""
+        for k in range(data[0]):
+            if len(self._queue) >= QUEUE:
+                self.overflows += 1
+            else:
+                self._queue.append(data[1 + 6 * k : 7 + 6 * k])
 
     def read(self, prop: int) -> int:
         """Answer a control read of the host, as the bits that the firmware sends."""
@@ -430,6 +443,36 @@ class Model:
         if self.layout == "bgr":
             return np.repeat(raw[:, :, :1], 3, axis=2)
         return raw.reshape(1, -1) if self.layout == "row" else raw
+
+
+class ModelExtension:
+    """The extension unit of a model, as a system gives access to it."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.closed = False
+
+    def get(self, selector: int, size: int) -> bytes:
+        """Return the version, the only thing that can be read."""
+        self._check(selector == 1 and size == 3)
+        return bytes((1, 1, 0))
+
+    def set(self, selector: int, data: bytes) -> None:
+        """Take packets, or the switch of the sync output."""
+        self._check((selector, len(data)) in ((2, 25), (3, 2)) and (selector == 3 or 1 <= data[0] <= 4))
+        self._model._advance(self._model.clock())
+        if selector == 2:
+            self._model.take_slots(data)
+        else:
+            self._model._recording = bool(data[0] & 1)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.closed = True
+
+    def _check(self, known: bool) -> None:
+        if not known or self.closed or self._model._camera is None:
+            raise OSError(5, "the device does not answer")
 
 
 class ModelCamera:

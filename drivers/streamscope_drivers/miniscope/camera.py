@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from streamscope.errors import SourceError
 from streamscope.types import ByteArray
+from streamscope_drivers.miniscope.extension import Extension, linux_extension
 
 
 class Property(IntEnum):
@@ -76,10 +77,20 @@ class Backend:
     failed_read: float  # what get() returns when it failed
     kernel_stamps: bool  # POS_MSEC is the time of the frame on the monotonic clock
     fourcc: bytes = b"YUY2"  # what raw frames are called
+    extension: Callable[[int], Extension | None] | None = None  # opens the extension unit beside the camera
 
 
 BACKENDS = (
-    Backend("V4L2", 200, "linux", fresh_reads=False, failed_read=-1.0, kernel_stamps=True, fourcc=b"YUYV"),
+    Backend(
+        "V4L2",
+        200,
+        "linux",
+        fresh_reads=False,
+        failed_read=-1.0,
+        kernel_stamps=True,
+        fourcc=b"YUYV",
+        extension=linux_extension,
+    ),
     Backend("MSMF", 1400, "win32", fresh_reads=True, failed_read=0.0, kernel_stamps=False),
     Backend("DSHOW", 700, "win32", fresh_reads=True, failed_read=0.0, kernel_stamps=False),
     Backend("any", 0, "", fresh_reads=False, failed_read=0.0, kernel_stamps=False),

@@ -335,7 +335,7 @@ class Capture:
         self._watch.device(
             "disconnected", self._index, f"the device was lost: {reason}; trying to connect again"
         )
-        self._connection.camera.release()
+        self._connection.release()
         for wait_s in _back_off():
             self.trouble = f"device lost ({reason}), trying again"
             if self._stopped.is_set():

@@ -57,6 +57,8 @@ def _known(c: Connection, index: str) -> Iterator[tuple[str, Any]]:
         yield "camera", f"{found.index} {found.name} {found.place}"
     yield "examined", f"camera {index} as {c.kind.name}"
     yield "way", f"{c.backend.name}, firmware interface {'unknown' if c.abi is None else c.abi}"
+    if c.firmware:
+        yield "extension unit", f"Open Ephys firmware {c.firmware}"
     yield "frames", f"{c.shape[1]}x{c.shape[0]} px, {c.measured_hz:.2f} Hz measured, {c.fps:.2f} expected"
     yield "stamps", "the kernel's" if c.exact_stamps else "of the host"
     yield "frame counter from", c.senses.name

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from streamscope.errors import SourceError
 from streamscope.types import Frame, MovieInfo
-from streamscope_drivers.miniscope.camera import Backend, Opens, backends, found_cameras, open_opencv
+from streamscope_drivers.miniscope.camera import (
+    BACKENDS,
+    Backend,
+    Opens,
+    backends,
+    found_cameras,
+    open_opencv,
+)
 from streamscope_drivers.miniscope.capture import Capture, Connect
 from streamscope_drivers.miniscope.devices import TYPES, DeviceType, Value, device_type
 from streamscope_drivers.miniscope.doctor import examine
@@ -157,8 +165,9 @@ def examine_device(spec: str, index: str = "0", seconds: float = 10.0) -> list[s
 def _connector(kind: DeviceType, index: str, timing: Timing) -> Connect:
     """Return what connects the device of an index, again and again."""
     if index == MODEL:
-        return partial(_connect_at, kind, _model(kind), lambda: 0, timing)
-    return partial(_connect_at, kind, open_opencv, _Place(_number(index)), timing)
+        beside = replace(BACKENDS[0], extension=None)  # whatever real camera there may be
+        return partial(_connect_at, kind, [beside], _model(kind), lambda: 0, timing)
+    return partial(_connect_at, kind, backends(), open_opencv, _Place(_number(index)), timing)
 
 
 class _Place:
@@ -178,13 +187,14 @@ class _Place:
 
 def _connect_at(
     kind: DeviceType,
+    ways: Sequence[Backend],
     opens: Opens,
     place: Callable[[], int],
     timing: Timing,
     values: Mapping[str, Value],
     shape: tuple[int, int] | None,
 ) -> Connection:
-    return connect(kind, place(), backends(), opens, values, timing, shape)
+    return connect(kind, place(), ways, opens, values, timing, shape)
 
 
 def _number(index: str) -> int:
@@ -218,6 +228,7 @@ def _metadata(c: Connection, values: Mapping[str, Value], index: int | str) -> d
         "deviceID": int(index) if isinstance(index, str) and index.isdecimal() else 0,
         **said,
         "firmwareABI": c.abi,
+        "firmwareOpenEphys": c.firmware,
         "backend": c.backend.name,
         "metadataFrom": c.senses.name,
         "measuredFrameRate": round(c.measured_hz, 3),

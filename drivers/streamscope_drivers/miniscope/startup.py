@@ -19,8 +19,9 @@ from streamscope.errors import SourceError
 from streamscope.types import ByteArray
 from streamscope_drivers.miniscope.camera import Backend, Camera, Opens, Property, luma, why_not
 from streamscope_drivers.miniscope.devices import DeviceType, Value, command
+from streamscope_drivers.miniscope.extension import ExtensionTunnel
 from streamscope_drivers.miniscope.senses import PROBED, NoSenses, Senses, Trial
-from streamscope_drivers.miniscope.tunnel import Tunnel
+from streamscope_drivers.miniscope.tunnel import AnyTunnel, Tunnel
 
 _log = logging.getLogger(__name__)
 
@@ -52,10 +53,11 @@ class Connection:
     kind: DeviceType
     camera: Camera
     backend: Backend
-    tunnel: Tunnel
+    tunnel: AnyTunnel
     shape: tuple[int, int]
     senses: Senses = field(default_factory=NoSenses)
     abi: int | None = None  # version of the firmware's interface, if it said
+    firmware: str = ""  # version of the Open Ephys firmware, if it is that
     fps: float = 0.0  # as it should be, or as measured where nothing is known, Hz
     measured_hz: float = 0.0
     exact_stamps: bool = False
@@ -84,8 +86,7 @@ class Connection:
 
     def sync(self, on: bool) -> None:
         """Turn the sync output on or off."""
-        if self.kind.sync:
-            self.tunnel.write(Property.SATURATION, self.kind.sync[0 if on else 1])
+        self.tunnel.sync(on)
 
     def shut(self) -> None:
         """Light off, sync output off, camera released. Never raises: this also happens after errors."""
@@ -96,7 +97,12 @@ class Connection:
         except Exception:
             _log.exception("the light could not be turned off; pull the scope's cable")
         finally:
-            self.camera.release()
+            self.release()
+
+    def release(self) -> None:
+        """Give the camera back."""
+        self.tunnel.close()
+        self.camera.release()
 
     def _let_packets_out(self) -> None:
         """Take frames until two have ended since: those that wait in buffers had ended before."""
@@ -146,7 +152,7 @@ def connect(
         if not camera.isOpened():
             camera.release()
             continue
-        tunnel = Tunnel(camera, timing.sleep)
+        tunnel = _tunnel(kind, camera, way, index, timing)
         connection = Connection(kind, camera, way, tunnel, shape or kind.shape)
         try:
             _start(connection, values, timing, fixed=shape is not None)
@@ -159,6 +165,14 @@ def connect(
         else:
             return connection
     raise problem
+
+
+def _tunnel(kind: DeviceType, camera: Camera, way: Backend, index: int, timing: Timing) -> AnyTunnel:
+    """Return the way of packets: through the extension unit where the firmware has one."""
+    extension = way.extension(index) if way.extension is not None and kind.daq else None
+    if extension is not None:
+        return ExtensionTunnel(extension, timing.sleep)
+    return Tunnel(camera, timing.sleep, kind.sync)
 
 
 def _start(c: Connection, values: Mapping[str, Value], timing: Timing, fixed: bool) -> None:
@@ -181,6 +195,9 @@ def _start(c: Connection, values: Mapping[str, Value], timing: Timing, fixed: bo
 def _identify(c: Connection, timing: Timing) -> None:
     """Ask for the version of the firmware, and complete what another program may have left half sent."""
     if not c.kind.daq or c.kind.legacy:
+        return
+    if isinstance(c.tunnel, ExtensionTunnel):
+        c.firmware = c.tunnel.version()
         return
     c.tunnel.write(Property.SATURATION, 2)
     for _ in range(_TRIES):

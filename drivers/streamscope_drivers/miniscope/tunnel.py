@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from streamscope_drivers.miniscope.camera import Camera, Property
+from streamscope_drivers.miniscope.extension import ExtensionTunnel
 from streamscope_drivers.miniscope.packets import Command, Control, words
 
 PAUSE_S = 128e-6  # after each write; the firmware loses what comes within 100 µs
 REST_EVERY, REST_S = 4, 10e-3  # packets; longer bursts unsettle the box
+AnyTunnel: TypeAlias = "Tunnel | ExtensionTunnel"
 CARRIERS = (Property.CONTRAST, Property.GAMMA, Property.SHARPNESS)
 
 
@@ -21,11 +24,16 @@ class Tunnel:
         Open.
     sleep : callable
         Waits for a number of seconds.
+    switch : tuple of int
+        SATURATION that turns the sync output on and off; empty if there is none.
     """
 
-    def __init__(self, camera: Camera, sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self, camera: Camera, sleep: Callable[[float], None], switch: tuple[int, ...] = (1, 0)
+    ) -> None:
         self._camera = camera
         self._sleep = sleep
+        self._switch = switch
         self._sent = 0
 
     def send(self, commands: Iterable[Command]) -> bool:
@@ -37,6 +45,13 @@ class Tunnel:
             else:
                 took &= self._packet(words(command))
         return took
+
+    def sync(self, on: bool) -> bool:
+        """Turn the sync output on or off."""
+        return not self._switch or self.write(Property.SATURATION, self._switch[0 if on else 1])
+
+    def close(self) -> None:
+        """Do nothing: the camera belongs to whoever opened it."""
 
     def forget_halves(self) -> bool:
         """Complete a packet of which a program before us may have sent a part."""

@@ -20,6 +20,7 @@ WAYS = {
     "linux": ("v4l2-abi2", "V4L2"),
     "linux, old firmware": ("v4l2-cached", "V4L2"),
     "linux, open ephys": ("oe", "V4L2"),
+    "linux, extension unit": ("oe", "V4L2"),
     "windows": ("windows", "MSMF"),
 }
 
@@ -37,7 +38,10 @@ class Rig:
         self.wall_ns = 0
         self.timing = Timing(self.clock, self.clock.sleep, lambda: self.clock() + self.wall_ns)
         self.values = {**self.kind.defaults, **self.kind.check(values or {})}
-        self.connect = partial(self._connect, BACKEND[backend])
+        by_extension = way == "linux, extension unit"
+        self.model.controls_carry = not by_extension
+        extension = self.model.open_extension if by_extension else None
+        self.connect = partial(self._connect, replace(BACKEND[backend], extension=extension))
         self.capture = Capture(self.kind, self.values, self.connect, self.timing, room)
         self.events = []
         self.capture.listen(lambda name, frame, fields: self.events.append((name, frame, fields)))

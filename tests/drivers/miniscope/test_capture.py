@@ -186,7 +186,7 @@ def test_orientation_comes_with_each_frame_and_a_sensor_that_falls_silent_is_sai
     assert "orientation" not in rig("v4", values={"led": 30}).run(3)[-1].meta
 
 
-@pytest.mark.parametrize("way", ["windows", "linux, open ephys"])
+@pytest.mark.parametrize("way", ["windows", "linux, open ephys", "linux, extension unit"])
 def test_each_edge_of_the_trigger_is_an_event_with_its_frame_and_time(rig, way):
     r = rig(way=way, values={"led": 30})
     start = r.model._number + 20
@@ -229,6 +229,21 @@ def test_the_light_goes_out_also_if_old_frames_wait_in_buffers(rig):
     r.clock.sleep(1.0)
     r.capture.shut()
     assert r.model.light == 0
+
+
+def test_the_extension_unit_carries_packets_and_the_sync_output(rig):
+    r = rig("v4-bno", way="linux, extension unit", values={"led": 30, "gain": "high"})
+    assert r.connection.firmware == "1.1.0"
+    first = [command(line) for line in (*r.kind.link, *r.kind.start, *r.kind.dark)]
+    assert packets(r)[: len(first)] == first
+    frames = r.run(10)
+    assert r.model.recording
+    assert frames[-1].meta["orientation_ok"]
+    assert frames[-1].hw is not None
+    assert not any(prop == Property.CONTRAST for prop, _ in r.model.writes)
+    r.capture.shut()
+    assert r.model.light == 0
+    assert not r.model.recording
 
 
 # ---- faults
