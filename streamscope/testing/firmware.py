@@ -34,6 +34,7 @@ SHORTEST_NS = 100_000  # between two control writes; the second of two that are 
 GRAB_TIMEOUT_S = 1.0
 POWER_UP_EXPOSURE = 3300  # units of 10 µs
 Q14 = 16384
+LEGACY_RATES = {0x11: 5, 0x12: 10, 0x13: 15, 0x14: 20, 0x15: 30, 0x16: 60}  # SATURATION, Hz
 
 
 class Clock(Protocol):
@@ -132,7 +133,7 @@ class Model:
     Parameters
     ----------
     sensor : str
-        `v4`, `v3` or `mt9p031`: which chips are behind the link.
+        `v4`, `v3` or `mt9p031`: which chips are behind the link; `v3-legacy`: firmware of before 2020.
     shape : tuple of int
         (H, W) that the box delivers, whatever is asked for.
     api : str
@@ -222,6 +223,8 @@ class Model:
             return max((255 - mcu.get(led, 255)) / 255 for led in (1, 2))
         if self.sensor == "v3":
             return self._chips.get(0x98, {}).get(0, 0) / 0xFF0
+        if self.sensor == "v3-legacy":
+            return self._chips.get(0, {}).get(HUE, 0) / 255
         return self._chips.get(0x6C, {}).get(0xA0, 0) / 31
 
     @property
@@ -237,6 +240,8 @@ class Model:
         if self.sensor == "v3":
             h, v = self._sensor.get(5, 94), self._sensor.get(6, 545)
             return round((752 + h) * (480 + v) / 26.6e6 * 1e9)
+        if self.sensor == "v3-legacy":
+            return round(1e9 / self._sensor.get(9, 20))
         return round(self._sensor.get(9, 1250) / 37500 * 1e9)
 
     # ---- what is behind the USB plug
@@ -267,7 +272,9 @@ class Model:
             self.lost_writes += 1
             return
         word = int(value) & 0xFFFF
-        if prop == SATURATION:
+        if self.sensor == "v3-legacy":
+            self._write_legacy(prop, word)
+        elif prop == SATURATION:
             self._recording = bool(word & 1)
             self._abi_asked = word == 2
         elif prop in (CONTRAST, GAMMA, SHARPNESS) and self.controls_carry:
@@ -289,9 +296,19 @@ class Model:
             else:
                 self._queue.append(data[1 + 6 * k : 7 + 6 * k])
 
+    def _write_legacy(self, prop: int, word: int) -> None:
+        if prop == SATURATION and word in (1, 2):
+            self._recording = word == 1
+        elif prop == SATURATION and word in LEGACY_RATES:
+            self._sensor[9] = LEGACY_RATES[word]
+        elif prop in (HUE, GAIN, BRIGHTNESS):
+            self._chips.setdefault(0, {})[prop] = word
+
     def read(self, prop: int) -> int:
         """Answer a control read of the host, as the bits that the firmware sends."""
         self._advance(self.clock())
+        if self.sensor == "v3-legacy":
+            return 2 * self._input(self._number) if prop == SATURATION else 0
         w, x, y, z = (v & 0xFFFF for v in self._quaternion(self._number))
         if prop == HUE and self._abi_asked:
             self._abi_asked = False

@@ -209,8 +209,9 @@ def _model(kind: DeviceType) -> Opens:
     """Return what opens a model of this device, with simulated tissue before it."""
     from streamscope.testing.firmware import Model, tissue
 
-    sensor = "v3" if kind.name.startswith("v3") else "v4" if kind.name.startswith("v4") else "mt9p031"
-    model = Model(sensor, kind.shape, "v4l2-abi2", bno=kind.orientation, pictures=tissue(kind.shape))
+    sensor = kind.name if kind.name.startswith("v3") else "v4" if kind.name.startswith("v4") else "mt9p031"
+    api = "v4l2-cached" if kind.legacy else "v4l2-abi2"
+    model = Model(sensor, kind.shape, api, bno=kind.orientation, pictures=tissue(kind.shape))
 
     def opens(index: int, backend: Backend) -> Any:
         return model.open(index, backend)

@@ -32,7 +32,7 @@ class Rig:
         api, backend = WAYS[way]
         self.kind = replace(device_type(kind), shape=SHAPE)  # small pictures
         self.clock = VirtualClock()
-        sensor = {"v3": "v3", "minicam": "mt9p031"}.get(kind, "v4")
+        sensor = {"v3": "v3", "v3-legacy": "v3-legacy", "minicam": "mt9p031"}.get(kind, "v4")
         options = {"bno": self.kind.orientation, **options}
         self.model = Model(sensor, shape, api, clock=self.clock, **options)
         self.wall_ns = 0

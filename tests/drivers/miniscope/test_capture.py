@@ -231,6 +231,22 @@ def test_the_light_goes_out_also_if_old_frames_wait_in_buffers(rig):
     assert r.model.light == 0
 
 
+@pytest.mark.parametrize("way", ["windows", "linux, old firmware"])
+def test_a_v3_of_before_2020_is_set_by_plain_controls_and_has_no_counter(rig, way):
+    r = rig("v3-legacy", way=way, values={"led": 100, "fps": 30, "gain": 40})
+    assert r.connection.doubts == []
+    assert r.model.packets == []
+    frames = r.run(20)
+    assert r.model.light == pytest.approx(100 / 255)
+    assert r.model.recording
+    assert r.model.period_ns == pytest.approx(1e9 / 30, abs=1)
+    assert {frame.hw for frame in frames} == {None}
+    assert sum(frame.gap for frame in frames) == 0
+    r.capture.shut()
+    assert r.model.light == 0
+    assert not r.model.recording
+
+
 def test_the_extension_unit_carries_packets_and_the_sync_output(rig):
     r = rig("v4-bno", way="linux, extension unit", values={"led": 30, "gain": "high"})
     assert r.connection.firmware == "1.1.0"
