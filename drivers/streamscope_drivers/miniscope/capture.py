@@ -211,7 +211,7 @@ class Capture:
             return
         t_ns = c.stamp(self._timing.clock())
         ok, raw = c.camera.retrieve()
-        image = self._picture(raw) if ok and raw is not None else None
+        image = self._picture(raw if ok else None)
         if raw is None or image is None:
             return
         sense = c.senses.read(raw)
@@ -264,6 +264,8 @@ class Capture:
     def _picture(self, raw: Any) -> ByteArray | None:
         """Return the picture of a frame, None if it is none: said once, and a lasting trouble is a lost device."""
         try:
+            if raw is None:
+                raise SourceError("a frame was announced, but could not be fetched; check the cables")
             return self._connection.picture(raw)
         except SourceError as error:
             self._bad += 1  # counter and clock will say that it is missing
@@ -338,9 +340,9 @@ class Capture:
         self._connection.release()
         for wait_s in _back_off():
             self.trouble = f"device lost ({reason}), trying again"
+            self._wait(wait_s)
             if self._stopped.is_set():
                 return
-            self._wait(wait_s)
             try:
                 connection = self._connect(self.values, self._connection.shape)
             except StreamScopeError as error:

@@ -47,6 +47,8 @@ class Losses:
         self._expected: int | None = None
         self._lateness = 0.0  # periods
         self._last_ns: int | None = None
+        self._offset = 0  # of the counter from what was expected, frames
+        self._agreed_ns = 0  # when the counter was last as expected
         self._settling = 0  # frames during which intervals say nothing
         self._next_period_ns = 0
 
@@ -60,14 +62,15 @@ class Losses:
         if counter is not None and read_ns is not None and self._exact_clock and not self._exact_counter:
             counter = (counter - (read_ns - t_ns) // self.period_ns) % self._wrap  # frames that came since
         if self._last_ns is None:
-            self._last_ns, self._expected = t_ns, self._next(counter)
+            self._last_ns, self._agreed_ns, self._expected = t_ns, t_ns, self._next(counter)
             return Missing()
         periods = 1.0 if self._settling else (t_ns - self._last_ns) / self.period_ns
         self._last_ns = t_ns
         self._settle()
         by_time = max(0, round(periods) - 1)
-        missing = self._by_counter(counter, by_time) if self._wrap else self._by_clock(periods)
-        if by_time > missing.n + 1 and self._stalled(periods):
+        missing = self._by_counter(counter, by_time, t_ns) if self._wrap else self._by_clock(periods)
+        counted = 2 * self._offset > by_time  # the counter went on meanwhile, and is about to say how far
+        if by_time > missing.n + 1 and self._stalled(periods) and not counted:
             self._forget_lateness()
             self._offsets.clear()
             self._expected = self._next(counter)
@@ -87,13 +90,18 @@ class Losses:
     def _stalled(self, periods: float) -> bool:
         return periods > STALL_PERIODS and periods * self.period_ns > STALL_S * 1e9
 
-    def _by_counter(self, counter: int | None, by_time: int) -> Missing:
+    def _by_counter(self, counter: int | None, by_time: int, t_ns: int) -> Missing:
         if counter is None or self._expected is None:  # a read that failed says nothing; the next one will
             known = self._expected if counter is None else counter
             self._expected = self._next(known)
             return Missing()
         offset = (counter - self._expected + self._wrap // 2) % self._wrap - self._wrap // 2
-        if abs(offset) > 2 * by_time + 2 * LASTING + 2:  # more than there was time for
+        self._offset = offset
+        if offset == 0:
+            self._agreed_ns = t_ns
+        there_was_time_for = (t_ns - self._agreed_ns) / self.period_ns
+        if abs(offset) > 2 * there_was_time_for + 2 * LASTING + 2:
+            self._agreed_ns, self._offset = t_ns, 0
             self._expected = self._next(counter)
             self._offsets.clear()
             return Missing(by_time, inferred=by_time > 0, reset=True)

@@ -68,5 +68,5 @@ class Ring:
         """Say that no further frame will come, and why if it is an error."""
         with self._changed:
             self._closed = True
-            self._error = error
+            self._error = error or self._error
             self._changed.notify_all()

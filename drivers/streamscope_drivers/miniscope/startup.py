@@ -32,6 +32,7 @@ REPEAT_S = 1.0  # scopes sometimes forget what they are told in the first second
 FIRST_FRAME_S = 2.0
 FORWARDED = 2  # frames after which what was sent is seen
 WORST_RATE = 0.1  # share by which the measured frame rate may be off
+OLDEST_S = 60.0  # stamp of a frame; an older one is of another clock
 BUFFERS = 4  # frames that the system may hold
 _TRIES = 5
 _TRY_S = 0.05
@@ -78,7 +79,7 @@ class Connection:
         if not self.backend.kernel_stamps:
             return None
         kernel_ns = round(self.camera.get(Property.POS_MSEC) * 1e6)
-        return kernel_ns if 0 <= now_ns - kernel_ns < 1_000_000_000 else None
+        return kernel_ns if 0 <= now_ns - kernel_ns < OLDEST_S * 1e9 else None
 
     def look_for_stamps(self, now_ns: int) -> None:
         """Note whether the kernel stamps frames."""

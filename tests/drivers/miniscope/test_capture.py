@@ -360,6 +360,37 @@ def test_frames_of_another_size_are_lost_loudly_and_a_lasting_one_is_a_lost_devi
     assert len(r.told("disconnected")) == 1
 
 
+def test_frames_that_cannot_be_fetched_are_said_and_lost(rig, monkeypatch):
+    r = rig(way="windows", values={"led": 30})
+    r.run(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(r.connection.camera, "retrieve", lambda: (False, None))
+        for _ in range(4):
+            r.capture.step()
+    r.run(20)
+    ((_, fields),) = r.told("bad_frame")
+    assert "could not be fetched" in fields["text"]
+    assert sum(f.gap for f in r.frames) == 4
+
+
+def test_an_error_of_the_thread_reaches_who_takes_frames_and_the_light_is_off(monkeypatch):
+    r = Rig(values={"led": 30})
+    broken = []
+
+    def breaks(*_):
+        if len(broken) > 5:
+            raise ValueError("a fault")
+        broken.append(r.capture.begin())
+
+    monkeypatch.setattr(r.capture._effects, "frame", breaks)
+    r.capture.run()
+    assert r.model.light == 0
+    with pytest.raises(ValueError, match="a fault"):
+        while r.capture.ring.take(0) is not None:
+            pass
+    assert r.capture.ring.ended
+
+
 def test_the_wall_clock_that_is_set_is_an_event(rig):
     r = rig(values={"led": 30})
     r.run(5)

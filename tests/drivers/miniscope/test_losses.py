@@ -77,6 +77,15 @@ def test_a_counter_that_begins_anew_is_a_reset_and_what_was_missed_is_inferred_f
     assert found[5].inferred
 
 
+def test_a_host_that_slept_longer_than_buffers_hold_counts_what_was_lost_and_sees_no_reset():
+    losses = Losses(PERIOD_S, 16)
+    # Frames 2 to 5 waited in the buffers, 6 to 60 were lost; the counter is always the newest.
+    late = [(0, 0), (1, 1), *[(61, 61 + 0.01 * k) for k in range(4)]]
+    found = run(losses, [*late, *[(k, k) for k in range(61, 75)]])
+    assert sum(counts(found)) == 55
+    assert not any(m.reset for m in found)
+
+
 def test_a_read_that_failed_hides_no_loss():
     losses = Losses(PERIOD_S, 16, exact_counter=True)
     assert counts(run(losses, [(0, 0), (None, 1), (2, 2), (None, 5), (6, 6)])) == [0, 0, 0, 0, 2]
