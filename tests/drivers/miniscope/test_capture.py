@@ -386,8 +386,7 @@ def test_an_error_of_the_thread_reaches_who_takes_frames_and_the_light_is_off(mo
     r.capture.run()
     assert r.model.light == 0
     with pytest.raises(ValueError, match="a fault"):
-        while r.capture.ring.take(0) is not None:
-            pass
+        list(iter(lambda: r.capture.ring.take(0), None))
     assert r.capture.ring.ended
 
 

@@ -1,25 +1,19 @@
-"""A model of a Miniscope and its DAQ box, as a camera: what the firmware does with what is written to it.
-
-It is written after the firmware, not after our driver: it decodes packets itself, forwards them over its own I2C bus
-when a frame ends, loses what was sent too fast or to a chip that cannot be reached, and makes pictures whose light
-follows the registers. It stands where `cv2.VideoCapture` does (`Model.open`), so that the whole driver is tried
-with it. Time is an argument: tests run an hour in seconds.
-"""
+"""The model itself: registers, bus, frames, and the handles through which a system gives access to it."""
 
 from __future__ import annotations
 
 import math
-import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.testing.synth import Scene, SynthConfig
+from streamscope.testing.firmware.clocks import Clock, RealClock
+from streamscope.testing.firmware.pictures import moving_bars
 from streamscope.types import ByteArray
 
 # OpenCV's numbers of the properties that mean something to the firmware.
@@ -35,74 +29,6 @@ GRAB_TIMEOUT_S = 1.0
 POWER_UP_EXPOSURE = 3300  # units of 10 µs
 Q14 = 16384
 LEGACY_RATES = {0x11: 5, 0x12: 10, 0x13: 15, 0x14: 20, 0x15: 30, 0x16: 60}  # SATURATION, Hz
-
-
-class Clock(Protocol):
-    """Monotonic time, and waiting."""
-
-    def __call__(self) -> int:
-        """Return the time, ns."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class RealClock:
-    """The machine's clock."""
-
-    def __call__(self) -> int:
-        """Return the time, ns."""
-        return time.monotonic_ns()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(max(0.0, seconds))
-
-
-class FastClock:
-    """The machine's clock, so many times faster: for whole sessions in a second.
-
-    Parameters
-    ----------
-    speed : float
-        How many times.
-    """
-
-    def __init__(self, speed: float) -> None:
-        self._speed = speed
-        self._start_ns = time.monotonic_ns()
-
-    def __call__(self) -> int:
-        """Return the time, ns."""
-        return self._start_ns + round((time.monotonic_ns() - self._start_ns) * self._speed)
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(max(0.0, seconds / self._speed))
-
-
-class VirtualClock:
-    """A clock that stands still but for sleeping, for tests in one thread."""
-
-    def __init__(self, start_ns: int = 1_000_000_000) -> None:
-        self.now_ns = start_ns
-        self._planned: list[tuple[int, Callable[[], None]]] = []
-
-    def __call__(self) -> int:
-        """Return the time, ns."""
-        return self.now_ns
-
-    def sleep(self, seconds: float) -> None:
-        """Let the time pass at once, and what was planned happen."""
-        self.now_ns += max(0, round(seconds * 1e9))
-        due = [action for at_ns, action in self._planned if at_ns <= self.now_ns]
-        self._planned = [plan for plan in self._planned if plan[0] > self.now_ns]
-        for action in due:
-            action()
-
-    def later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Plan something."""
-        self._planned.append((self.now_ns + round(seconds * 1e9), action))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +115,7 @@ class Model:
         self._number = 0
         self._next_end_ns = 0
         self._camera: ModelCamera | None = None
-        self._make = self.pictures or _moving_bars(self.shape)
+        self._make = self.pictures or moving_bars(self.shape)
         self._power_up()
 
     def open(self, index: int = 0, backend: Any = None) -> ModelCamera:
@@ -595,26 +521,3 @@ def _signed(prop: int, bits: int) -> int:
     if prop in (PAN, TILT):
         return bits - (1 << 32) if bits & 0x80000000 else bits
     return bits
-
-
-def _moving_bars(shape: tuple[int, int]) -> Callable[[int], ByteArray]:
-    """Return pictures that are cheap to make, and all different for a long time."""
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    base: ByteArray = (60 + 40 * np.sin(x / 9) * np.sin(y / 7)).astype(np.uint8)
-
-    def picture(number: int) -> ByteArray:
-        out = base.copy()
-        bits = (number >> np.arange(24)) & 1
-        out[:2, : 2 * 24] = np.repeat(bits * 60 + 40, 2).astype(np.uint8)
-        return out
-
-    return picture
-
-
-def tissue(
-    shape: tuple[int, int] = (608, 608), n_frames: int = 600, seed: int = 4
-) -> Callable[[int], ByteArray]:
-    """Return pictures of simulated tissue with cells, made when they are asked for; they repeat after `n_frames`."""
-    config = SynthConfig(height=shape[0], width=shape[1], n_frames=n_frames, seed=seed)
-    scene = Scene(config)
-    return lambda number: scene.frame(number % n_frames)
