@@ -102,6 +102,16 @@ class RefitConfig(Settings):
     )
 
 
+class DeviceConfig(Settings):
+    """Settings of a camera, where it has them; the rest is set as its type begins. Its frame rate is `fps`."""
+
+    led: float | None = Field(None, ge=0, le=255, description="light: % (V4, MiniCAM) or of 255 (V3)")
+    led2: float | None = Field(None, ge=0, le=255, description="light of the second LED, %")
+    gain: float | str | None = Field(None, description="gain of the sensor, e.g. low, medium, high")
+    focus: float | None = Field(None, ge=-127, le=127, description="focus of the lens, -127 to 127")
+    exposure: float | None = Field(None, ge=1, le=255, description="exposure (V3, firmware of before 2020)")
+
+
 class WireConfig(Settings):
     """The sockets."""
 
@@ -135,6 +145,7 @@ class SessionConfig(Settings):
     deconvolve: DeconvolveConfig = DeconvolveConfig()
     refit: RefitConfig = RefitConfig()
     wire: WireConfig = WireConfig()
+    device: DeviceConfig = DeviceConfig()
 
 
 class EngineConfig(Settings):

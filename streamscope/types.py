@@ -204,6 +204,7 @@ class MovieInfo:
     device: str = "Miniscope"
     warnings: tuple[str, ...] = ()  # repairs and doubts, each one sentence
     meta: Mapping[str, Any] = field(default_factory=dict)
+    live: bool = False  # a camera: its frames come once, and `n_frames` is not known (0)
     bits: int = 8  # of a pixel: 8 for uint8, 9 to 16 for uint16
 
     @property
@@ -250,6 +251,29 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release the camera or file."""
+
+
+class Device(Source, Protocol):
+    """A camera that is connected: a source that can be set while it runs, and that says what happens to it."""
+
+    @property
+    def settings(self) -> Mapping[str, float | str]:
+        """Return the settings as they are now."""
+
+    @property
+    def trouble(self) -> str:
+        """Return what does not go as it should, in words; empty if all is well."""
+
+    def listen(self, tell: Callable[[str, int, dict[str, Any]], None]) -> None:
+        """Have events told, in any thread: name, frame from which it holds, fields."""
+
+    def set(
+        self, values: Mapping[str, float | str], told: Callable[[int], None]
+    ) -> Mapping[str, float | str]:
+        """Change settings soon and return them; `told` is called in any thread with the first frame that shows it.
+
+        Raises ConfigError if there is no such setting, or the value is impossible.
+        """
 
 
 @dataclass(frozen=True, slots=True)

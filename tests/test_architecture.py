@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 GROUND = ("streamscope.types", "streamscope.config", "streamscope.errors", "streamscope._version")
 CORE = ("streamscope.core", "streamscope.core.kernels")
 SYNTH = "streamscope.testing.synth"
+FIRMWARE = "streamscope.testing.firmware"
 DEMO = (
     SYNTH,
     "streamscope.testing.daq_qt",
@@ -46,8 +47,9 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "streamscope.view": ("floor 5", ("streamscope.wire.client",)),
     "streamscope": ("front door", ("streamscope.wire",)),
-    "streamscope_drivers": ("driver", (SYNTH,)),
+    "streamscope_drivers": ("driver", (SYNTH, FIRMWARE)),
     SYNTH: ("forward model", ()),
+    FIRMWARE: ("firmware model", (SYNTH,)),
     "streamscope.testing.daq_qt": ("demo", (SYNTH, "streamscope_drivers")),
     "streamscope.testing.score": ("demo", (SYNTH,)),
     "streamscope.testing": ("tests and tools", ("streamscope", "streamscope_drivers")),

@@ -74,14 +74,16 @@ def session_process(job: Job, bind: str, out: str, pipe: Connection) -> None:
         wire=WireConfig(bind=bind),
     )
     plan = make_plan(job.source, config, speed=1.0, refit=False)
-    loop = -(-job.n_frames // plan.movie.info.n_frames)
-    movie = FirstFrames(plan.movie, job.n_frames) if loop == 1 else plan.movie
+    whole = plan.movie
+    assert whole is not None  # it is a replay
+    loop = -(-job.n_frames // whole.info.n_frames)
+    movie = FirstFrames(whole, job.n_frames) if loop == 1 else whole
     outcome = run_session(replace(plan, movie=movie, loop=loop, record=job.record))
     recording = outcome.recording or {}
     health = outcome.health
     pipe.send(
         {
-            "shape": list(plan.movie.info.shape),
+            "shape": list(plan.info.shape),
             "n_frames": outcome.n_frames,
             "lost": None if health is None else health.lost,
             "cells": None if health is None else health.cells,

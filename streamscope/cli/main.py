@@ -13,7 +13,10 @@ from typer.core import TyperGroup
 from streamscope._version import __version__
 from streamscope.errors import StreamScopeError
 
-COMMANDS = ("demo", "replay", "listen", "freeze", "thaw", "refit", "inspect", "export", "config")
+COMMANDS = (
+    *("demo", "replay", "live", "devices", "doctor", "listen", "set", "freeze", "thaw"),
+    *("refit", "inspect", "export", "config"),
+)
 EXIT_FAULT = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130

@@ -123,12 +123,12 @@ def run_plan(plan: SessionPlan) -> Outcome:
     from streamscope.cli.progress import Progress, tell_diameter, tell_outcome, tell_warnings
     from streamscope.session.runner import run_session
 
-    tell_warnings(plan.movie.info)
+    tell_warnings(plan.info)
     tell_diameter(plan)
     try:
         with Progress() as progress:
             outcome = run_session(plan, progress)
     finally:
-        plan.movie.close()
+        plan.close()
     tell_outcome(outcome)
     return outcome

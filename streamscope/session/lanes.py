@@ -108,6 +108,18 @@ def drive(
         frames.close()
 
 
+class NewestFrames(BoundedQueue[Frame]):
+    """Frames of a device that cannot wait: a full queue gives up its oldest, and the next one says so.
+
+    A recording has them all the same.
+    """
+
+    def _make_room(self) -> None:
+        while len(self._items) >= self.capacity > 1:
+            lost = self._items.popleft()
+            self._items[0] = replace(self._items[0], gap=self._items[0].gap + 1 + lost.gap)
+
+
 class Learning:
     """The learner thread and the ring of aligned frames between it and the pipeline.
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from streamscope.session.adjusting import Adjusting
 from streamscope.session.engine import Engine
 from streamscope.session.freezing import Freezing
 from streamscope.session.health import HealthMeter
-from streamscope.session.lanes import Item, Learning, LockstepLearning, Pipeline, drive
+from streamscope.session.lanes import Item, Learning, LockstepLearning, NewestFrames, Pipeline, drive
 from streamscope.session.outputs import LoopOutlet, Record
 from streamscope.session.plan import SessionPlan
 from streamscope.session.publishing import Publishing
 from streamscope.session.queue import BoundedQueue, NeverWait
 from streamscope.session.recorder import Recorder
-from streamscope.session.registry import play
 from streamscope.session.threads import (
     give_way,
     go_first,
@@ -32,6 +32,7 @@ from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
 
 FRAMES = 32  # that may wait for the pipeline; a replay waits when they do
+FRAMES_OF_A_DEVICE = 128  # a device does not wait: the oldest are given up
 FRAMES_AT_FULL_SPEED = 4  # enough to keep the pipeline busy; more would only make them old
 RESULTS_AT_FULL_SPEED = 128  # that may wait for the loop before the pipeline waits
 RESULTS_IN_REAL_TIME = 4096  # minutes behind: the session ends with an error rather than lose results
@@ -66,16 +67,21 @@ class LivePart:
         journal: Path,
         recording: Recording | None = None,
     ) -> None:
-        shape = plan.movie.info.shape
+        shape = plan.info.shape
         paced = plan.speed is not None
+        self._device = plan.device
         self._place = go_first if paced else give_way  # at full speed all wait for the learner
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
         self._stopped = threading.Event()
-        self._source = play(plan.movie, plan.speed, plan.loop)
+        self._source = plan.open_source()
         self.recorder = None if recording is None else Recorder(recording, paced, self._teller())
         if self.recorder is not None:
             self._source = self.recorder.tap(self._source)
-        self._frames: BoundedQueue[Frame] = BoundedQueue(FRAMES if paced else FRAMES_AT_FULL_SPEED)
+        self._frames: BoundedQueue[Frame] = (
+            NewestFrames(FRAMES_OF_A_DEVICE)
+            if plan.device is not None
+            else BoundedQueue(FRAMES if paced else FRAMES_AT_FULL_SPEED)
+        )
         self._results: BoundedQueue[Item] = (
             NeverWait(RESULTS_IN_REAL_TIME, "stream") if paced else BoundedQueue(RESULTS_AT_FULL_SPEED)
         )
@@ -88,6 +94,9 @@ class LivePart:
             engine.first,
         )
         self._freezing = Freezing(self._learning.order)
+        self._adjusting = Adjusting(plan.device)
+        if plan.device is not None:
+            plan.device.listen(self._teller())
         self._publishing = Publishing(publisher, meter, self._records, self._freezing)
         self._pipeline = Pipeline(
             engine.infer(plan.engine, shape), self._frames, self._learning, [self._outlet], plan.frame_ns
@@ -107,7 +116,8 @@ class LivePart:
     @property
     def trouble(self) -> str:
         """Return what does not go as it should, in words."""
-        return "" if self.recorder is None else self.recorder.trouble
+        told = [part.trouble for part in (self._device, self.recorder) if part is not None]
+        return "; ".join(filter(None, told))
 
     def stop(self) -> None:
         """Take no further frames from the source; what is under way is finished."""
@@ -116,6 +126,10 @@ class LivePart:
     def hold(self, frozen: bool) -> Later:
         """Freeze what is learned, or thaw it; the reply comes with the frame from which it holds."""
         return self._freezing.ask(frozen)
+
+    def adjust(self, values: Mapping[str, Any]) -> Later:
+        """Change settings of the device; the reply comes with the first frame that shows it."""
+        return self._adjusting.ask(values)
 
     def keep(self, health: Health) -> None:
         """Write a health record into the journal, unless the writer is far behind."""
@@ -148,7 +162,10 @@ class LivePart:
 
     async def _drive(self, source_ended: Callable[[], object]) -> None:
         frames, stopped = self._frames, self._stopped.is_set
-        await in_thread("driver", lambda: drive(self._source, frames, stopped, self._place))
+        try:
+            await in_thread("driver", lambda: drive(self._source, frames, stopped, self._place))
+        finally:
+            self._adjusting.end()
         source_ended()
 
     def _teller(self) -> Callable[[str, int, dict[str, object]], None]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config, frame_rate
 from streamscope.errors import ConfigError, StorageError
-from streamscope.session.registry import open_movie
+from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
 from streamscope.storage.recording import check_room
 from streamscope.storage.session_folder import safe_name
-from streamscope.types import Footprints, Movie
+from streamscope.types import Device, Footprints, Movie, MovieInfo, Source
 
 if TYPE_CHECKING:
     from streamscope.core.seed import Seed
     from streamscope.offline.diameter import DiameterEstimate
 
+LEAST_ROOM_S = 60.0  # of recording, for which there must be room before a live session starts
 LEAST_FRAMES = 2  # one frame has no motion, no noise and no activity
 
 
@@ -28,7 +30,7 @@ class SessionPlan:
     """A session that can start: everything in here was checked."""
 
     source: str  # as the user named it
-    movie: Movie
+    movie: Movie | None  # that is replayed
     config: SessionConfig
     engine: EngineConfig
     speed: float | None = 1.0  # None: as fast as possible
@@ -39,11 +41,33 @@ class SessionPlan:
     freeze_at: int | None = None  # frame from which nothing but the static background changes
     seed: Seed | None = None  # cells to begin with
     rois: Footprints | None = None  # regions that are given: nothing is learned
+    device: Device | None = None  # that is watched, in place of a movie
 
     @property
-    def n_frames(self) -> int:
-        """Return the number of frames that will be replayed."""
-        return self.movie.info.n_frames * self.loop
+    def info(self) -> MovieInfo:
+        """Return what is known of the frames."""
+        return self._given.info
+
+    @property
+    def n_frames(self) -> int | None:
+        """Return the number of frames that will be replayed; None if a device is watched."""
+        return None if self.device is not None else self.info.n_frames * self.loop
+
+    def open_source(self) -> Source:
+        """Return where the frames come from."""
+        given = self._given
+        return self.device if self.device is not None else play(cast(Movie, given), self.speed, self.loop)
+
+    def close(self) -> None:
+        """Release the movie, or the device."""
+        self._given.close()
+
+    @property
+    def _given(self) -> Movie | Device:
+        given = self.movie if self.device is None else self.device
+        if given is None:
+            raise ConfigError("a session needs a movie or a device, and has neither")
+        return given
 
     @property
     def frame_ns(self) -> int | None:
@@ -132,6 +156,78 @@ def make_plan(
         raise
     return SessionPlan(
         source, movie, config, engine, speed, loop, refit, diameter, record, freeze_at, cells, rois
+    )
+
+
+def make_live_plan(
+    spec: str,
+    index: str,
+    config: SessionConfig,
+    refit: bool = True,
+    record: bool = True,
+    freeze_after: str | None = None,
+    seed: Path | None = None,
+) -> SessionPlan:
+    """Return the plan of a session that watches a device, which is connected and verified; its light is off.
+
+    Parameters
+    ----------
+    spec, index : str
+        The device, as the user names it, and which camera it is.
+    config : SessionConfig
+        What the user gave.
+    refit : bool
+        Whether to refit the recording at the end.
+    record : bool
+        Whether every frame is written into the session folder.
+    freeze_after : str, optional
+        When to freeze, as the user says it: 60s, or a number of frames.
+    seed : Path, optional
+        Session folder, session.h5 or exported .npz whose components the session begins with.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is impossible.
+    SourceError
+        If the device cannot be used.
+    StorageError
+        If the sessions' folder cannot be written, or has no room.
+    """
+    for name, value in (
+        ("--cell-diameter", config.cell_diameter.strip().lower() == AUTO),
+        ("--rois", config.rois),
+    ):
+        if value:
+            raise ConfigError(
+                f"{name} {AUTO if value is True else value} needs a recording, expected none with a live device; "
+                "record a minute first, and replay it to find out"
+            )
+    check_writable(Path(config.out))
+    safe_name(config.subject)
+    values = {"fps": config.fps, **config.device.model_dump()}
+    given = {name: value for name, value in values.items() if value is not None}
+    device = open_device(spec, index, given, config.um_per_px)
+    try:
+        info = device.info
+        engine = engine_config(config.model_copy(update={"fps": None}), info.shape, info.fps, info.um_per_px)
+        if record:
+            check_room(_existing(Path(config.out)), info.shape, engine.frames(LEAST_ROOM_S))
+        freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, sys.maxsize)
+        cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
+    except BaseException:
+        device.close()
+        raise
+    return SessionPlan(
+        spec,
+        None,
+        config,
+        engine,
+        refit=refit and record,
+        record=record,
+        freeze_at=freeze_at,
+        seed=cells,
+        device=device,
     )
 
 

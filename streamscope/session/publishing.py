@@ -14,6 +14,7 @@ from streamscope.types import FLAG_BAD_MOTION, FLAG_NO_LEARNING, FrameResult, Ta
 from streamscope.wire.publisher import Publisher
 from streamscope.wire.schema import (
     EVENT_BAD_MOTION,
+    EVENT_DEVICE,
     EVENT_FROZEN,
     EVENT_GAP,
     EVENT_OVERLOAD,
@@ -104,10 +105,12 @@ class Publishing:
             self._meter.shed = shed
 
     def tell(self, name: str, frame: int, fields: Mapping[str, object]) -> None:
-        """Publish something that happened beside the pipeline, and note it in the journal."""
+        """Publish something that happened beside the pipeline, note it in the journal, and show what it says."""
+        if name == EVENT_DEVICE:
+            self._meter.message = str(fields.get("text", ""))
         self._event(name, frame, **fields)
 
-    def _event(self, name: str, frame: int, **fields: object) -> None:
+    def _event(self, name: str, frame: int, /, **fields: object) -> None:
         self._publisher.publish_event(name, frame, **fields)
         self._records.put(Note(name, frame, fields))
 

@@ -170,11 +170,18 @@ def _live_start(folder: SessionFolder) -> tuple[Footprints | None, IdArray | Non
     """Return the components alive at the end, their ids, every id ever given, and the live shifts (T, 2)."""
     with open_live(folder) as live:
         components = live.components()
-        shifts = live.frames().shifts.astype(np.float32)
+        shifts = _carried_on(live.frames().shifts.astype(np.float32))
     alive = components.select(components.has_status("confirmed") | components.has_status("provisional"))
     if not len(alive.ids):
         return None, None, components.ids, shifts
     return alive.footprints, alive.ids, components.ids, shifts
+
+
+def _carried_on(shifts: FloatArray) -> FloatArray:
+    """Return shifts (T, 2) in which a frame that was never inferred has the shift of the one before."""
+    known = np.isfinite(shifts[:, 0])
+    last = np.maximum.accumulate(np.where(known, np.arange(len(shifts)), 0))
+    return np.nan_to_num(shifts[last])
 
 
 def _holes(frames: LongArray) -> list[list[int]]:

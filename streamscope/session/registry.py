@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from streamscope.errors import SourceError
-from streamscope.types import Movie, Source
+from streamscope.types import Device, Movie, Source
 
 GROUP = "streamscope.sources"
+DEVICES = "streamscope.devices"
 DEFAULT = "replay"
 
 
@@ -37,6 +39,77 @@ def play(movie: Movie, speed: float | None, loop: int) -> Source:
     """Return a source that plays a recording; `speed` None is as fast as possible."""
     replay = import_module(_entry("").module).Replay
     return cast(Source, replay(movie, speed, loop))
+
+
+def open_device(
+    spec: str, index: str, values: Mapping[str, float | str], um_per_px: float | None = None
+) -> Device:
+    """Return the device that is named, connected and verified.
+
+    Parameters
+    ----------
+    spec : str
+        `NAME:TYPE`, for the driver of that name.
+    index : str
+        Of the camera, as the system counts.
+    values : mapping
+        Settings; those that are not given are the type's own.
+    um_per_px : float, optional
+        Pixel size, um; replaces the type's own.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is impossible.
+    SourceError
+        If there is no such driver, or the device cannot be used.
+    """
+    return cast(Device, _load(_device_entry(spec))(spec, index, values, um_per_px))
+
+
+def examine_device(spec: str, index: str, seconds: float) -> list[str]:
+    """Return the lines of a report on a device, after looking at it for some seconds; its light stays off.
+
+    Raises
+    ------
+    SourceError
+        If there is no such driver, or the device cannot be connected.
+    """
+    entry = _device_entry(spec)
+    _load(entry)
+    lines: list[str] = import_module(entry.module).examine_device(spec, index, seconds)
+    return lines
+
+
+def _device_entry(spec: str) -> EntryPoint:
+    known = {entry.name: entry for entry in entry_points(group=DEVICES)}
+    name = spec.partition(":")[0]
+    if name not in known:
+        raise SourceError(
+            f"no driver is called {name!r}, expected one of {', '.join(sorted(known)) or 'none that is installed'}; "
+            "write e.g. --device miniscope:v4, or install StreamScope again"
+        )
+    return known[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What can be watched."""
+
+    cameras: tuple[str, ...]  # one line each
+    types: tuple[str, ...]  # as --device takes them
+
+
+def list_devices() -> Listing:
+    """Return the cameras and types of every driver that is installed."""
+    cameras: list[str] = []
+    types: list[str] = []
+    for entry in sorted(entry_points(group=DEVICES), key=lambda entry: entry.name):
+        _load(entry)
+        driver = import_module(entry.module)
+        cameras += driver.list_cameras()
+        types += driver.list_types()
+    return Listing(tuple(cameras), tuple(types))
 
 
 def _entry(spec: str) -> EntryPoint:

@@ -35,6 +35,7 @@ from streamscope.session.refitting import (
 )
 from streamscope.session.rois import roi_engine
 from streamscope.session.threads import in_thread
+from streamscope.storage.notes import write_notes
 from streamscope.storage.recording import Recording, finish_recording
 from streamscope.storage.session_folder import SessionFolder, create_session
 from streamscope.types import Health, RefitResult
@@ -46,6 +47,7 @@ P = ParamSpec("P")
 
 JOIN_S = 1.0  # from the bind to frame 0, so that subscribers that were waiting miss nothing
 ERROR_FILE = "error.txt"
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' own
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Eng
 
 def engine_of(plan: SessionPlan) -> Engine:
     """Return the engine that a plan asks for: one that learns, or one that reads out given regions."""
-    if plan.rois is None:
+    if plan.rois is None or plan.movie is None:
         return real_engine(plan.engine.bits)
     return roi_engine(plan.rois, plan.engine, plan.movie.read(0, 1)[0])
 
@@ -101,7 +103,11 @@ class Session:
         self._machine = Machine(self._changed)
         self._meter = HealthMeter(plan.n_frames)
         self._publisher = Publisher(
-            plan.config.wire.bind, info=_hello(plan), on_stop=self._take_stop, on_hold=self._hold
+            plan.config.wire.bind,
+            info=_hello(plan),
+            on_stop=self._take_stop,
+            on_hold=self._hold,
+            on_set=self._set,
         )
         self._live: LivePart | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -181,9 +187,9 @@ class Session:
             Path(plan.config.out),
             plan.config,
             plan.engine,
-            plan.movie.info,
+            plan.info,
             now,
-            device=plan.movie.info.device if plan.record else None,
+            device=plan.info.device if plan.record else None,
             loops=plan.loop,
             estimates=estimates,
         )
@@ -208,7 +214,7 @@ class Session:
         plan = self._plan
         if not plan.record:
             return None
-        return Recording(folder, plan.movie.info, plan.engine.fps, plan.engine.um_per_px)
+        return Recording(folder, plan.info, plan.engine.fps, plan.engine.um_per_px)
 
     async def _salvage(self, folder: SessionFolder, lane: str, error: Exception) -> NoReturn:
         """Keep what there is, note the details beside it, and say in one sentence what happened."""
@@ -250,8 +256,9 @@ class Session:
 
     def _refit_from(self, folder: SessionFolder, progress: Progress) -> RefitResult:
         """Refit from the session's own recording if there is one, else from the movie that is open."""
-        if folder.recording is None:
-            return refit_session(folder, self._plan.movie, progress)
+        movie = self._plan.movie
+        if folder.recording is None and movie is not None:
+            return refit_session(folder, movie, progress)
         return refit_from_source(folder, progress)
 
     def _take_stop(self) -> None:
@@ -270,6 +277,14 @@ class Session:
                 f"the session is {self._machine.state.value}, expected running; only then is anything learned"
             )
         return self._live.hold(frozen)
+
+    def _set(self, values: Mapping[str, Any]) -> Later:
+        """Change settings of the device, if there is one and it runs."""
+        if self._live is None or self._machine.state is not State.RUNNING:
+            raise WireError(
+                f"the session is {self._machine.state.value}, expected running; only then can a device be set"
+            )
+        return self._live.adjust(values)
 
     def _changed(self, state: State) -> None:
         self._publisher.publish_event(EVENT_STATE, max(self._meter.frame, 0), state=state.value)
@@ -309,6 +324,7 @@ class _Stopped(Exception):
 def _finished(folder: SessionFolder, recording: Recording, recorder: Recorder) -> SessionFolder:
     """Note what was recorded; a disk that does not take that costs the session nothing else."""
     try:
+        write_notes(folder)
         return finish_recording(folder, recording, recorder.received, recorder.stopped)
     except StorageError as error:
         recorder.stopped = recorder.stopped or str(error)
@@ -323,7 +339,7 @@ def _note_error(folder: SessionFolder, error: Exception) -> str:
 
 def _hello(plan: SessionPlan) -> dict[str, Any]:
     """Return what subscribers are told of the session."""
-    info = plan.movie.info
+    info = plan.info
     return {
         "source": info.source,
         "subject": plan.config.subject,
@@ -339,7 +355,10 @@ def _hello(plan: SessionPlan) -> dict[str, Any]:
 
 @contextmanager
 def _stopped_by_ctrl_c(session: Session) -> Iterator[None]:
-    """Turn Ctrl-C into a stop of the session while inside. Only the main thread can hear it."""
+    """Turn Ctrl-C, and a request of the system to end, into a stop of the session while inside.
+
+    Only the main thread can hear them.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -347,8 +366,10 @@ def _stopped_by_ctrl_c(session: Session) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         session.stop()
 
-    before = signal.signal(signal.SIGINT, stop)
+    numbers = [getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name)]
+    before = [signal.signal(number, stop) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -26,6 +26,8 @@ from streamscope.storage.source_record import describe_files
 from streamscope.types import Frame, LongArray, MovieInfo
 
 STAMPS_NAME = "timeStamps.csv"
+ORIENTATION_NAME = "headOrientation.csv"
+ORIENTATION_COLUMNS = "Time Stamp (ms),qw,qx,qy,qz"
 COLUMNS = "Frame Number,Time Stamp (ms),Buffer Index,DAQ Frame Number,Frames Missing"  # the last one is ours
 FRAMES_PER_FILE = 1000
 RESERVE_BYTES = 256 << 20  # of the disk, left to the journal and the results
@@ -84,6 +86,7 @@ class Recording:
         self._fps = fps
         self._per_file = max(1, min(frames_per_file, MOST_BYTES // frame_bytes(info.shape)))
         self._video: GrayAvi | None = None
+        self._orientation: FileIO | None = None  # made with the first frame that has one
         with self._errors():
             self.folder.mkdir()
             metadata = _device_metadata(info, self.folder, self._per_file, fps, um_per_px)
@@ -108,6 +111,8 @@ class Recording:
             hw = -1 if frame.hw is None else frame.hw
             row = f"{frame.index},{_milliseconds(frame.time_s)},{waiting},{hw},{frame.gap}\n"
             _write_whole(self._stamps, row.encode())
+            if frame.meta.get("orientation_ok"):
+                self._write_orientation(frame)
         self.n_frames += 1
 
     def commit(self) -> None:
@@ -121,7 +126,8 @@ class Recording:
         with self._errors():
             if self._video is not None:
                 self._video.commit()
-            os.fsync(self._stamps.fileno())
+            for table in self._tables():
+                os.fsync(table.fileno())
             free = shutil.disk_usage(self.folder).free
         if free < RESERVE_BYTES:
             raise StorageError(
@@ -135,9 +141,21 @@ class Recording:
             try:
                 self._finish_video()
             finally:
-                if not self._stamps.closed:
-                    with self._stamps:
-                        os.fsync(self._stamps.fileno())
+                for table in self._tables():
+                    with table:
+                        os.fsync(table.fileno())
+
+    def _tables(self) -> list[FileIO]:
+        """Return the tables beside the video that are open."""
+        tables = (self._stamps, self._orientation)
+        return [table for table in tables if table is not None and not table.closed]
+
+    def _write_orientation(self, frame: Frame) -> None:
+        if self._orientation is None:
+            self._orientation = FileIO(self.folder / ORIENTATION_NAME, "x")
+            self._orientation.write(ORIENTATION_COLUMNS.encode() + b"\n")
+        parts = ",".join(f"{part:.6f}" for part in frame.meta["orientation"])
+        _write_whole(self._orientation, f"{_milliseconds(frame.time_s)},{parts}\n".encode())
 
     def _next_file(self) -> GrayAvi:
         self._finish_video()

@@ -30,6 +30,7 @@ def describe_source(info: MovieInfo, folder: Path, loops: int = 1) -> dict[str, 
         "fps": info.fps,
         "um_per_px": info.um_per_px,
         "warnings": list(info.warnings),
+        "live": info.live,
     }
 
 
@@ -41,6 +42,11 @@ def locate_source(source: Mapping[str, Any], folder: Path) -> str:
     StorageError
         If a file is missing or is not the one that the session was made from.
     """
+    if source.get("live"):
+        raise StorageError(
+            f"the frames of this session came from the device {source['spec']} and cannot be read again; only its "
+            "own recording has them"
+        )
     if source["path"] is None:
         return str(source["spec"])
     for record in source["files"]:

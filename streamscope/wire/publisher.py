@@ -72,6 +72,9 @@ class Publisher:
     on_hold : callable, optional
         Called in the loop's thread with True when a client asks to freeze, False to thaw; returns when it is
         done, with the key `frame`, or raises WireError. Without it, both are refused.
+    on_set : callable, optional
+        Called in the loop's thread with the settings of a device that a client wants; answers as `on_hold` does.
+        Without it, they are refused.
     clock : callable
         Monotonic time, ns; the clock of `t_capture_ns`.
 
@@ -91,6 +94,7 @@ class Publisher:
         info: Mapping[str, Any] | None = None,
         on_stop: Callable[[], None] | None = None,
         on_hold: Callable[[bool], Later] | None = None,
+        on_set: Callable[[Mapping[str, Any]], Later] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._host, self._port = parse_bind(bind)
@@ -99,6 +103,7 @@ class Publisher:
         pack_map(self._info)  # refused here rather than at the first hello
         self._on_stop = on_stop
         self._on_hold = on_hold
+        self._on_set = on_set
         self._frozen_at: int | None = None
         self._late_replies: set[asyncio.Future[Any]] = set()  # on their way
         self._clock = clock
@@ -115,6 +120,7 @@ class Publisher:
             "stop": self._stop,
             "freeze": lambda request: self._hold(True),
             "thaw": lambda request: self._hold(False),
+            "set": self._set,
         }
         self._control = Control(self.sid, verbs)
         self.dropped = 0  # messages that no socket took
@@ -317,3 +323,11 @@ class Publisher:
         if self._on_hold is None:
             raise WireError("this session can be neither frozen nor thawed: nothing is learned in it")
         return self._on_hold(frozen)
+
+    def _set(self, request: Header) -> Later:
+        values = request.get("values")
+        if self._on_set is None:
+            raise WireError("this session has no device that could be set")
+        if not isinstance(values, dict):
+            raise WireError("set needs the key values, a map of names and values, e.g. {'led': 30}")
+        return self._on_set(values)

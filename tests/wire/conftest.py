@@ -85,6 +85,7 @@ class Running:
         self._options = options
         self.stops = 0
         self.holds: list[tuple[bool, Later]] = []
+        self.wishes: list[tuple[dict[str, Any], Later]] = []
         self._ready: Future[Publisher] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
 
@@ -96,7 +97,11 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         publisher = Publisher(
-            "127.0.0.1:0", on_stop=self._note_stop, on_hold=self._note_hold, **self._options
+            "127.0.0.1:0",
+            on_stop=self._note_stop,
+            on_hold=self._note_hold,
+            on_set=self._note_wish,
+            **self._options,
         )
         publisher.bind()
         serving = asyncio.create_task(publisher.serve_control())
@@ -111,6 +116,10 @@ class Running:
     def _note_hold(self, frozen: bool) -> Later:
         self.holds.append((frozen, Later()))
         return self.holds[-1][1]
+
+    def _note_wish(self, values: dict[str, Any]) -> Later:
+        self.wishes.append((values, Later()))
+        return self.wishes[-1][1]
 
     def do(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call in the loop's thread, as the session does, and return what it returned."""

@@ -1,0 +1,129 @@
+"""`streamscope live`: watch a connected Miniscope."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from streamscope.session.plan import SessionPlan
+
+
+def live(
+    device: Annotated[
+        str,
+        typer.Option(
+            help="miniscope:TYPE, with v4, v4-bno, v4-2c, v3, v3-legacy, minicam, siminiscope, lfov, webcam or "
+            "webcam-WIDTHxHEIGHT."
+        ),
+    ],
+    index: Annotated[
+        str,
+        typer.Option(help="Which camera (see: streamscope devices), or model: a dry run without hardware."),
+    ] = "0",
+    led: Annotated[
+        float | None, typer.Option(help="Light, % (V3: of 255).", show_default="0: dark", min=0)
+    ] = None,
+    led2: Annotated[
+        float | None, typer.Option(help="Light of the second LED, %.", show_default=False)
+    ] = None,
+    gain: Annotated[
+        str | None, typer.Option(help="Gain of the sensor, e.g. low, medium, high.", show_default="low")
+    ] = None,
+    focus: Annotated[
+        float | None, typer.Option(help="Focus of the lens, -127 to 127 (V4).", show_default="0")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frame rate, Hz; one that the scope has.", show_default="20 (V4)")
+    ] = None,
+    cell_diameter: Annotated[
+        str | None, typer.Option(help="Cell diameter, e.g. 13um or 8px.", show_default="13um")
+    ] = None,
+    um_per_px: Annotated[
+        float | None, typer.Option(help="Pixel size, um.", show_default="1.65 (V4, first lens)")
+    ] = None,
+    indicator: Annotated[
+        str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file; see: streamscope config --toml", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that holds the sessions.", show_default="StreamScope")
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Name of the animal.", show_default="subject")] = None,
+    bind: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of the stream; port 0: free ones.", show_default="127.0.0.1:5570"),
+    ] = None,
+    freeze_after: Annotated[
+        str | None,
+        typer.Option(
+            help="When to stop learning, e.g. 60s, or 1200 (frames).",
+            metavar="SECONDS|FRAMES",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        Path | None,
+        typer.Option(
+            help="Session folder, session.h5 or exported .npz whose cells to begin with, names kept.",
+            show_default=False,
+        ),
+    ] = None,
+    record: Annotated[
+        bool, typer.Option("--record/--no-record", help="Write every frame into the session folder.")
+    ] = True,
+    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")] = True,
+) -> None:
+    """Watch a connected Miniscope: live traces on the wire, every frame recorded, a refitted file at the end.
+
+    Ctrl-C once ends the session well, refit included; twice leaves the refit out. The light is off before frame 0
+    and after the last frame.
+
+    Example: streamscope live --device miniscope:v4 --led 20 --fps 20 --subject mouse1
+    """
+    from streamscope.cli.replay import run_plan
+
+    given = {
+        "cell_diameter": cell_diameter,
+        "fps": fps,
+        "um_per_px": um_per_px,
+        "indicator": indicator,
+        "out": None if out is None else str(out),
+        "subject": subject,
+        "wire.bind": bind,
+        "device.led": led,
+        "device.led2": led2,
+        "device.gain": gain,
+        "device.focus": focus,
+    }
+    run_plan(live_plan(device, index, config, given, refit, record, freeze_after, seed))
+
+
+def live_plan(
+    device: str,
+    index: str,
+    config: Path | None,
+    given: dict[str, Any],
+    refit: bool = True,
+    record: bool = True,
+    freeze_after: str | None = None,
+    seed: Path | None = None,
+) -> SessionPlan:
+    """Return the plan of what the command line asks for, or raise StreamScopeError; the device is connected."""
+    from streamscope.config import from_toml
+    from streamscope.session.plan import make_live_plan
+
+    settings = from_toml(config, given)
+    typer.echo(f"device   {device}, camera {index}: connecting", err=True)
+    plan = make_live_plan(device, index, settings, refit, record, freeze_after, seed)
+    info = plan.info
+    typer.echo(
+        f"device   {info.shape[1]}x{info.shape[0]} px at {info.meta.get('measuredFrameRate', info.fps)} Hz, "
+        f"frame counter from: {info.meta.get('metadataFrom', 'none')}",
+        err=True,
+    )
+    return plan

@@ -1,0 +1,46 @@
+"""A device of the driver on a model of the firmware, twenty times faster than life."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from streamscope.testing.firmware import FastClock, Model
+from streamscope_drivers.miniscope.camera import BACKENDS
+from streamscope_drivers.miniscope.capture import Capture
+from streamscope_drivers.miniscope.devices import device_type
+from streamscope_drivers.miniscope.source import Miniscope
+from streamscope_drivers.miniscope.startup import Timing, connect
+
+SHAPE = (96, 96)
+SPEED = 20.0
+V4L2 = BACKENDS[0]
+
+
+def model_device(kind="v4", values=None, speed=SPEED):
+    """Return a connected device, and the model that it is connected to."""
+    kind = replace(device_type(kind), shape=SHAPE)
+    clock = FastClock(speed)
+    model = Model("v4", SHAPE, "oe", bno=kind.orientation, clock=clock)
+    timing = Timing(clock, clock.sleep, clock)
+    wanted = {**kind.defaults, **kind.check(values or {})}
+
+    def reconnect(settings, shape):
+        return connect(kind, 0, [V4L2], model.open, settings, timing, shape)
+
+    capture = Capture(kind, wanted, reconnect, timing)
+    return Miniscope(f"miniscope:{kind.name}", "0", capture, capture.start(), None), model
+
+
+def opens(made, spec, index, values, um_per_px):
+    """Stand in for `registry.open_device`; `made` gets what was made."""
+    device, model = model_device(spec.removeprefix("miniscope:"), values)
+    made.append((device, model))
+    return device
+
+
+def use_model(monkeypatch):
+    """Let sessions open a model; return the list in which (device, model) will be."""
+    made = []
+    monkeypatch.setattr("streamscope.session.plan.open_device", partial(opens, made))
+    return made
