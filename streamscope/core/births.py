@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -37,15 +38,13 @@ _MOST_TRIES = 24  # that the wait grows with
 _WEIGHT_OF_FAILURE = 7  # rejections that a component counts for that turned out to be no cell
 _RISEN = 1.2
 _TOGETHER = 8  # candidates for each of the crew: the less often does one wait for the other
-_MAY_BE_TWO = (
-    "known",
-    "satellite",
-    "not a blob",
-    "wrong size",
-    "not reproducible",
-)  # of a site at a component
+# Why a site at a component is no cell, if the component may be two.
+_MAY_BE_TWO = ("known", "satellite", "not a blob", "wrong size", "not reproducible")
 _PART_DIAMETERS = 0.8  # from the centre of a component to the site that tells of its second cell
 _UNCHANGED = 0.97  # cosine of a component and one of its parts
+
+
+Box: TypeAlias = tuple[int, int, int, int]  # top, left, bottom, right, px
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,17 @@ class Birth:
     peak_sn: float
     reason: str
     division: Division | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Where a candidate is, and what the buffer and the model have around it."""
+
+    at: tuple[float, float]  # px
+    box: Box
+    view: Box
+    slots: LongArray  # (n,) of the frames that show it
+    near: LongArray  # positions of the components around it
 
 
 class Births:
@@ -169,7 +179,7 @@ class Births:
         return any(math.hypot(candidate.y - y, candidate.x - x) < reach for y, x in places)
 
     def _try_with_scratch(
-        self, candidate: Candidate, model: Model, buffer: FrameBuffer, view: tuple[int, int, int, int]
+        self, candidate: Candidate, model: Model, buffer: FrameBuffer, view: Box
     ) -> Birth | Rejected:
         """Examine a candidate; no more are at it at a time than there are scratches."""
         half = math.ceil(_BOX_DIAMETERS * self._diameter)
@@ -187,80 +197,60 @@ class Births:
         candidate: Candidate,
         model: Model,
         buffer: FrameBuffer,
-        view: tuple[int, int, int, int],
+        view: Box,
         scratch: FloatArray,
     ) -> Birth | Rejected:
-        top, left, bottom, right = _around(candidate.y, candidate.x, _BOX_DIAMETERS * self._diameter, view)
-        slots = buffer.showing(_around(candidate.y, candidate.x, _SITE_DIAMETERS * self._diameter, view))
+        at = (candidate.y, candidate.x)
+        box = top, left, bottom, right = _around(*at, _BOX_DIAMETERS * self._diameter, view)
+        slots = buffer.showing(_around(*at, _SITE_DIAMETERS * self._diameter, view))
         if bottom <= top or right <= left or len(slots) < _LEAST_SHOWN * buffer.n:
             return Rejected("out of view")
-        apart = np.hypot(*(model.centres - (candidate.y, candidate.x)).T)
-        near = np.flatnonzero(apart < _NEAR_DIAMETERS * self._diameter)
-        box = (top, left, bottom, right)
+        near = np.flatnonzero(np.hypot(*(model.centres - at).T) < _NEAR_DIAMETERS * self._diameter)
+        site = _Site(at, box, view, slots, near)
         movie = self._residual(model, buffer, slots, near, box, scratch)
-        outcome = self._judge(candidate, movie, box, view, model, buffer, slots, near)
+        outcome = self._judge(site, movie, model, buffer)
         if isinstance(outcome, Rejected) and outcome.reason in _MAY_BE_TWO:
-            return self._divide(candidate, movie, box, view, model, buffer, slots, near) or outcome
+            return self._divide(site, movie, model, buffer) or outcome
         return outcome
 
-    def _judge(
-        self,
-        candidate: Candidate,
-        movie: FloatArray,
-        box: tuple[int, int, int, int],
-        view: tuple[int, int, int, int],
-        model: Model,
-        buffer: FrameBuffer,
-        slots: LongArray,
-        near: LongArray,
-    ) -> Birth | Rejected:
-        """Return the cell that the residual (n, h, w) of a box shows."""
-        fit = examine(movie, candidate.y - box[0], candidate.x - box[1], self._diameter)
+    def _judge(self, site: _Site, movie: FloatArray, model: Model, buffer: FrameBuffer) -> Birth | Rejected:
+        """Return the cell that the residual (n, h, w) of a site's box shows."""
+        (y, x), (top, left, _, _), width = site.at, site.box, model.shape[1]
+        fit = examine(movie, y - top, x - left, self._diameter)
         if isinstance(fit, Rejected):
             return fit
-        if _truncated(fit.image, box, view, model.shape):
+        if _truncated(fit.image, site.box, site.view, model.shape):
             return Rejected("at the border")
-        column = _column(fit.image, box, model.shape[1])
-        known = self._known(fit, column, model, buffer, slots, near)
+        column = _column(fit.image, site.box, width)
+        known = self._known(fit, column, model, buffer, site.slots, site.near)
         if known:
             return Rejected(known)
         reason = f"shape {fit.split_half:.2f} / {fit.blob:.2f}, peak {fit.peak_sn:.1f} sn"
-        site = (candidate.y, candidate.x)
         return Birth(
-            column, centre_of(column, model.shape[1]), site, float(noise_sd(fit.trace)), fit.peak_sn, reason
+            column, centre_of(column, width), site.at, float(noise_sd(fit.trace)), fit.peak_sn, reason
         )
 
-    def _divide(
-        self,
-        candidate: Candidate,
-        movie: FloatArray,
-        box: tuple[int, int, int, int],
-        view: tuple[int, int, int, int],
-        model: Model,
-        buffer: FrameBuffer,
-        slots: LongArray,
-        near: LongArray,
-    ) -> Birth | None:
+    def _divide(self, site: _Site, movie: FloatArray, model: Model, buffer: FrameBuffer) -> Birth | None:
         """Return the second cell of the component at a site, if it is two."""
-        site = (candidate.y, candidate.x)
-        apart = np.hypot(*(model.centres[near] - site).T)
+        box, near, width = site.box, site.near, model.shape[1]
+        apart = np.hypot(*(model.centres[near] - site.at).T)
         if not len(near) or apart.min() > _PART_DIAMETERS * self._diameter:
             return None
         k = int(near[apart.argmin()])
-        image = _image(model.columns[k], box, model.shape[1])
-        parts = divide(movie, image, buffer.c[slots, k], self._diameter)
-        if isinstance(parts, Rejected) or any(_truncated(p.image, box, view, model.shape) for p in parts):
+        image = _image(model.columns[k], box, width)
+        parts = divide(movie, image, buffer.c[site.slots, k], self._diameter)
+        if isinstance(parts, Rejected):
+            return None
+        if any(_truncated(part.image, box, site.view, model.shape) for part in parts):
             return None
         old, new = parts
-        column, rest = (_column(part.image, box, model.shape[1]) for part in (new, old))
-        others = [_image(model.columns[j], box, model.shape[1]) for j in near if j != k]
+        others = [_image(model.columns[j], box, width) for j in near if j != k]
         if any(float((other * new.image).sum()) > _SAME_OVERLAP for other in others):
             return None
-        if old.likeness > _UNCHANGED:
-            rest = model.columns[k]
+        rest = model.columns[k] if old.likeness > _UNCHANGED else _column(old.image, box, width)
+        column, division = _column(new.image, box, width), Division(k, rest, old.peak_sn)
         reason = f"divided from {model.ids[k]}, shape {new.blob:.2f}, peak {new.peak_sn:.1f} sn"
-        centre, division = centre_of(column, model.shape[1]), Division(k, rest, old.peak_sn)
-        return Birth(column, centre, site, new.sn, new.peak_sn, reason, division)
+        return Birth(column, centre_of(column, width), site.at, new.sn, new.peak_sn, reason, division)
 
     def _known(
         self,
@@ -298,7 +288,7 @@ class Births:
         buffer: FrameBuffer,
         slots: LongArray,
         near: LongArray,
-        box: tuple[int, int, int, int],
+        box: Box,
         scratch: FloatArray,
     ) -> FloatArray:
         """Return what the model does not explain in a box (top, left, bottom, right) of the buffered frames.
@@ -338,13 +328,13 @@ def _divided_before(birth: Birth, births: list[Birth]) -> bool:
     return birth.division.k in [other.division.k for other in births if other.division is not None]
 
 
-def _column(image: FloatArray, box: tuple[int, int, int, int], width: int) -> Column:
+def _column(image: FloatArray, box: Box, width: int) -> Column:
     """Return the footprint that an image of a box (top, left, bottom, right) shows, in a field of this width."""
     rows, cols = np.nonzero(image)
     return unit(((rows + box[0]) * width + cols + box[1]).astype(np.int32), image[rows, cols])
 
 
-def _image(column: Column, box: tuple[int, int, int, int], width: int) -> FloatArray:
+def _image(column: Column, box: Box, width: int) -> FloatArray:
     """Return a footprint as an image of a box, as far as it lies in it."""
     top, left, bottom, right = box
     image = np.zeros((bottom - top, right - left), np.float32)
@@ -354,7 +344,7 @@ def _image(column: Column, box: tuple[int, int, int, int], width: int) -> FloatA
     return image
 
 
-def _around(y: float, x: float, half: float, view: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+def _around(y: float, x: float, half: float, view: Box) -> Box:
     """Return the box (top, left, bottom, right) within `half` px of a place, as far as it lies in view."""
     top, left, bottom, right = view
     reach = math.ceil(half)
@@ -369,8 +359,8 @@ def _around(y: float, x: float, half: float, view: tuple[int, int, int, int]) ->
 
 def _truncated(
     image: FloatArray,
-    box: tuple[int, int, int, int],
-    view: tuple[int, int, int, int],
+    box: Box,
+    view: Box,
     shape: tuple[int, int],
 ) -> bool:
     """Return whether a footprint is cut: bright pixels on the outermost line of the field, or of the view.
