@@ -13,6 +13,7 @@ from streamscope_drivers.replay import open_movie
 from streamscope_drivers.video_writer import GrayVideoWriter
 
 pynwb = pytest.importorskip("pynwb", reason="pynwb is not installed")
+pytestmark = pytest.mark.slow  # with pandas, which pynwb needs, the installation takes a third longer
 
 SIZE = {"grid_spacing": [1.65, 1.65], "grid_spacing_unit": "micrometers"}
 
