@@ -45,7 +45,7 @@ def examine(c: Connection, timing: Timing, seconds: float, index: str) -> list[s
     ways: list[Senses] = [
         Embedded(),
         CameraTerminal(c.camera, c.backend, True),
-        ProcessingUnit(c.camera, c.backend, True),
+        ProcessingUnit(c.camera, True),
     ]
     lines += _liveness(c, ways)
     return lines + _steadiness(c, timing, seconds)

@@ -106,15 +106,14 @@ class ProcessingUnit:
 
     Parameters
     ----------
-    camera, backend, oriented
+    camera, oriented
         As of `CameraTerminal`.
     """
 
     name, bits, exact = "processing unit", 16, False
 
-    def __init__(self, camera: Camera, backend: Backend, oriented: bool) -> None:
+    def __init__(self, camera: Camera, oriented: bool) -> None:
         self._camera = camera
-        self._failed = backend.failed_read
         self._oriented = oriented
 
     def read(self, raw: NDArray[Any]) -> Sense:
@@ -154,7 +153,7 @@ class Trial:
     def __init__(self, camera: Camera, backend: Backend, oriented: bool) -> None:
         self._ways: list[Senses] = [Embedded(), CameraTerminal(camera, backend, oriented)]
         if backend.fresh_reads:
-            self._ways.append(ProcessingUnit(camera, backend, oriented))
+            self._ways.append(ProcessingUnit(camera, oriented))
         self._seen: list[list[int | None]] = [[] for _ in self._ways]
 
     def look(self, raw: NDArray[Any]) -> None:
