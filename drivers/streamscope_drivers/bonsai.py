@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamscope.types import MovieInfo
 from streamscope_drivers.metadata import read_device
 from streamscope_drivers.stamps import Columns, read_stamps
 from streamscope_drivers.timebase import time_base
-from streamscope_drivers.video import VideoMovie, numbered, probe_all, without_holes
+from streamscope_drivers.video import VideoMovie, movie_of, numbered, probe_all, without_holes
 
 TIME_STAMPS = "timestamps.csv"
 CLOCKS = (
@@ -42,21 +41,9 @@ def open_bonsai(path: Path, fps: float | None = None, um_per_px: float | None = 
     files = _videos(path)
     clips = probe_all(files)
     device = read_device(path / "metaData.json")
-    doubts = [f"{file.name} holds no whole frame and is left out" for file in files[len(clips) :]]
     stamps = read_stamps(path / TIME_STAMPS, COLUMNS)
     clock = time_base(stamps, [clip.n_frames for clip in clips], device.fps, fps)
-    info = MovieInfo(
-        source=str(path),
-        files=tuple(clip.path for clip in clips),
-        shape=clips[0].shape if clips else (0, 0),
-        n_frames=clock.n_frames,
-        fps=clock.fps,
-        um_per_px=um_per_px or device.um_per_px,
-        device=device.name,
-        warnings=(*doubts, *clock.warnings),
-        meta=device.settings,
-    )
-    return VideoMovie(info, clock.timing, clips)
+    return movie_of(path, files, clips, clock, device, um_per_px)
 
 
 def _videos(folder: Path) -> list[Path]:

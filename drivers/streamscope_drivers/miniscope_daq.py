@@ -8,12 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 from streamscope.errors import SourceError
-from streamscope.types import MovieInfo
 from streamscope_drivers.clip import Clip
 from streamscope_drivers.metadata import DeviceMetadata, read_device, read_json
 from streamscope_drivers.stamps import read_stamps
 from streamscope_drivers.timebase import TimeBase, nominal, time_base
-from streamscope_drivers.video import VideoMovie, numbered, probe_all, without_holes
+from streamscope_drivers.video import VideoMovie, movie_of, numbered, probe_all, without_holes
 
 METADATA = "metaData.json"
 TIME_STAMPS = "timeStamps.csv"
@@ -43,20 +42,8 @@ def open_folder(path: Path, fps: float | None = None, um_per_px: float | None = 
     files = without_holes(numbered_avis(folder), folder)
     device = read_device(folder / METADATA)
     clips = probe_all(files)
-    doubts = [f"{file.name} holds no whole frame and is left out" for file in files[len(clips) :]]
     clock = _clock(folder, clips, device, fps)
-    info = MovieInfo(
-        source=str(path),
-        files=tuple(clip.path for clip in clips),
-        shape=clips[0].shape if clips else (0, 0),
-        n_frames=clock.n_frames,
-        fps=clock.fps,
-        um_per_px=um_per_px or device.um_per_px,
-        device=device.name,
-        warnings=(*doubts, *clock.warnings),
-        meta=device.settings,
-    )
-    return VideoMovie(info, clock.timing, clips)
+    return movie_of(path, files, clips, clock, device, um_per_px)
 
 
 def is_recording(folder: Path) -> bool:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from streamscope.types import MovieInfo
+from streamscope_drivers.metadata import DeviceMetadata
 from streamscope_drivers.stamps import Stamps, Table, read_table
 from streamscope_drivers.timebase import TimeBase, nominal, time_base
-from streamscope_drivers.video import VideoMovie, numbered, probe_all, without_holes
+from streamscope_drivers.video import VideoMovie, movie_of, numbered, probe_all, without_holes
 
 TIME_STAMPS = "timestamp.dat"
 NOTES = "settings_and_notes.dat"
@@ -39,19 +39,8 @@ def open_v3(path: Path, fps: float | None = None, um_per_px: float | None = None
     """
     files = without_holes(ms_cams(path), path, 1)
     clips = probe_all(files)
-    doubts = [f"{file.name} holds no whole frame and is left out" for file in files[len(clips) :]]
     clock = _clock(path, [clip.n_frames for clip in clips], fps)
-    info = MovieInfo(
-        source=str(path),
-        files=tuple(clip.path for clip in clips),
-        shape=clips[0].shape if clips else (0, 0),
-        n_frames=clock.n_frames,
-        fps=clock.fps,
-        um_per_px=um_per_px,
-        warnings=(*doubts, *clock.warnings),
-        meta=_settings(path / NOTES),
-    )
-    return VideoMovie(info, clock.timing, clips)
+    return movie_of(path, files, clips, clock, DeviceMetadata(settings=_settings(path / NOTES)), um_per_px)
 
 
 def _clock(folder: Path, counts: Sequence[int], fps: float | None) -> TimeBase:

@@ -112,6 +112,46 @@ def probe_all(paths: list[Path]) -> list[Clip]:
     return clips
 
 
+def movie_of(
+    path: Path,
+    files: list[Path],
+    clips: list[Clip],
+    clock: TimeBase,
+    device: DeviceMetadata,
+    um_per_px: float | None,
+) -> VideoMovie:
+    """Return the movie in the files of a folder.
+
+    Parameters
+    ----------
+    path : Path
+        The folder, as the user named it.
+    files : list of Path
+        In order.
+    clips : list of Clip
+        What `probe_all` found in them.
+    clock : TimeBase
+        Times of the frames.
+    device : DeviceMetadata
+        What its own files say.
+    um_per_px : float or None
+        The user's pixel size, um; it wins.
+    """
+    doubts = [f"{file.name} holds no whole frame and is left out" for file in files[len(clips) :]]
+    info = MovieInfo(
+        source=str(path),
+        files=tuple(clip.path for clip in clips),
+        shape=clips[0].shape if clips else (0, 0),
+        n_frames=clock.n_frames,
+        fps=clock.fps,
+        um_per_px=um_per_px or device.um_per_px,
+        device=device.name,
+        warnings=(*doubts, *clock.warnings),
+        meta=device.settings,
+    )
+    return VideoMovie(info, clock.timing, clips)
+
+
 def open_video(path: Path, fps: float | None = None, um_per_px: float | None = None) -> VideoMovie:
     """Return the movie in a single video file.
 
@@ -131,18 +171,7 @@ def open_video(path: Path, fps: float | None = None, um_per_px: float | None = N
     clip = probe(path)
     device = read_device(path.parent / "metaData.json")
     clock = _clock(clip, device, fps)
-    info = MovieInfo(
-        source=str(path),
-        files=(path,),
-        shape=clip.shape,
-        n_frames=clock.n_frames,
-        fps=clock.fps,
-        um_per_px=um_per_px or device.um_per_px,
-        device=device.name,
-        warnings=clock.warnings,
-        meta=device.settings,
-    )
-    return VideoMovie(info, clock.timing, [clip])
+    return movie_of(path, [path], [clip], clock, device, um_per_px)
 
 
 def _clock(clip: Clip, device: DeviceMetadata, fps: float | None) -> TimeBase:
