@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, SeedFile, Subject
+
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
 
@@ -44,39 +46,17 @@ def live(
     um_per_px: Annotated[
         float | None, typer.Option(help="Pixel size, um.", show_default="1.65 (V4, first lens)")
     ] = None,
-    indicator: Annotated[
-        str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Settings file; see: streamscope config --toml", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder that holds the sessions.", show_default="StreamScope")
-    ] = None,
-    subject: Annotated[str | None, typer.Option(help="Name of the animal.", show_default="subject")] = None,
-    bind: Annotated[
-        str | None,
-        typer.Option(help="HOST:PORT of the stream; port 0: free ones.", show_default="127.0.0.1:5570"),
-    ] = None,
-    freeze_after: Annotated[
-        str | None,
-        typer.Option(
-            help="When to stop learning, e.g. 60s, or 1200 (frames).",
-            metavar="SECONDS|FRAMES",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[
-        Path | None,
-        typer.Option(
-            help="Session folder, session.h5 or exported .npz whose cells to begin with, names kept.",
-            show_default=False,
-        ),
-    ] = None,
+    indicator: Indicator = None,
+    config: Config = None,
+    out: Out = None,
+    subject: Subject = None,
+    bind: Bind = None,
+    freeze_after: FreezeAfter = None,
+    seed: SeedFile = None,
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Write every frame into the session folder.")
     ] = True,
-    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")] = True,
+    refit: Refit = True,
 ) -> None:
     """Watch a connected Miniscope: live traces on the wire, every frame recorded, a refitted file at the end.
 

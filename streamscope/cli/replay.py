@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, SeedFile, Subject
+
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
     from streamscope.session.runner import Outcome
@@ -33,36 +35,14 @@ def replay(
     um_per_px: Annotated[
         float | None, typer.Option(help="Pixel size, um; overrides the recording's.", show_default=False)
     ] = None,
-    indicator: Annotated[
-        str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Settings file; see: streamscope config --toml", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder that holds the sessions.", show_default="StreamScope")
-    ] = None,
-    subject: Annotated[str | None, typer.Option(help="Name of the animal.", show_default="subject")] = None,
-    bind: Annotated[
-        str | None,
-        typer.Option(help="HOST:PORT of the stream; port 0: free ones.", show_default="127.0.0.1:5570"),
-    ] = None,
+    indicator: Indicator = None,
+    config: Config = None,
+    out: Out = None,
+    subject: Subject = None,
+    bind: Bind = None,
     loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
-    freeze_after: Annotated[
-        str | None,
-        typer.Option(
-            help="When to stop learning, e.g. 60s, or 1200 (frames); see: streamscope freeze",
-            metavar="SECONDS|FRAMES",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[
-        Path | None,
-        typer.Option(
-            help="Session folder, session.h5 or exported .npz whose cells to begin with, names kept.",
-            show_default=False,
-        ),
-    ] = None,
+    freeze_after: FreezeAfter = None,
+    seed: SeedFile = None,
     rois: Annotated[
         str | None,
         typer.Option(
@@ -75,7 +55,7 @@ def replay(
     record: Annotated[
         bool, typer.Option("--record", help="Write every frame into the session folder, uncompressed.")
     ] = False,
-    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")] = True,
+    refit: Refit = True,
 ) -> None:
     """Play a recording as if it were the camera: live traces on the wire, then a refitted session file.
 

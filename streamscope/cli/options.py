@@ -1,0 +1,39 @@
+"""Options that commands share which run a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+Indicator: TypeAlias = Annotated[
+    str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
+]
+Config: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Settings file; see: streamscope config --toml", show_default=False)
+]
+Out: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Folder that holds the sessions.", show_default="StreamScope")
+]
+Subject: TypeAlias = Annotated[str | None, typer.Option(help="Name of the animal.", show_default="subject")]
+Bind: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="HOST:PORT of the stream; port 0: free ones.", show_default="127.0.0.1:5570"),
+]
+FreezeAfter: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="When to stop learning, e.g. 60s, or 1200 (frames); see: streamscope freeze",
+        metavar="SECONDS|FRAMES",
+        show_default=False,
+    ),
+]
+SeedFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Session folder, session.h5 or exported .npz whose cells to begin with, names kept.",
+        show_default=False,
+    ),
+]
+Refit: TypeAlias = Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")]
