@@ -77,7 +77,7 @@ def examine(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rej
 def _fit(movie: FloatArray, y: float, x: float, diameter: float) -> Fit | Rejected:
     n, h, w = movie.shape
     flat = movie.reshape(n, h * w)
-    distance = np.sqrt(_squared_distance((h, w), y, x)).astype(np.float32)
+    distance = np.sqrt(squared_distance((h, w), y, x)).astype(np.float32)
     disc = distance <= _DISC * diameter
     rim = (distance > 1.15 * diameter) & (distance <= 1.6 * diameter)
     image = np.exp(-0.5 * (distance / np.float32(diameter / 4)) ** 2) * disc
@@ -146,7 +146,7 @@ def best_gaussian(shape: FloatArray, image: FloatArray, diameter: float) -> tupl
     return float(r), float(sigmas[best])
 
 
-def _squared_distance(shape: tuple[int, ...], y: float, x: float) -> DoubleArray:
+def squared_distance(shape: tuple[int, ...], y: float, x: float) -> DoubleArray:
     """Return the squared distance of each pixel from (y, x), px^2."""
     return np.asarray(np.add.outer((np.arange(shape[0]) - y) ** 2, (np.arange(shape[1]) - x) ** 2))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamscope.core.candidate import Rejected, best_gaussian, blur, trim
+from streamscope.core.candidate import Rejected, best_gaussian, blur, squared_distance, trim
 from streamscope.core.deconvolve import noise_sd
 from streamscope.types import BoolArray, DoubleArray, FloatArray
 
@@ -56,7 +56,7 @@ def divide(movie: FloatArray, image: FloatArray, trace: FloatArray, diameter: fl
         Cell diameter, px.
     """
     n, h, w = movie.shape
-    r2 = _squared_distance(image)
+    r2 = squared_distance(image.shape, *_centre(image))
     disc = r2 <= (_DISC * diameter) ** 2
     pixels = movie.reshape(n, h * w)[:, disc.reshape(-1)] + trace[:, None] * image[disc]
     bright = _bright_frames(pixels, r2[disc], diameter)
@@ -171,14 +171,6 @@ def _tidy(factor: FloatArray, disc: BoolArray) -> FloatArray:
     image[disc] = factor
     smooth = blur(image)
     return trim(image, np.unravel_index(int(smooth.argmax()), disc.shape))
-
-
-def _squared_distance(image: FloatArray) -> DoubleArray:
-    """Return the squared distance of each pixel from the centre of a footprint, px^2."""
-    y, x = _centre(image)
-    return np.asarray(
-        np.add.outer((np.arange(image.shape[0]) - y) ** 2, (np.arange(image.shape[1]) - x) ** 2)
-    )
 
 
 def _centre(image: FloatArray) -> tuple[float, float]:
