@@ -17,9 +17,7 @@ IntArray: TypeAlias = NDArray[np.int32]
 LongArray: TypeAlias = NDArray[np.int64]
 IdArray: TypeAlias = NDArray[np.uint32]
 ByteArray: TypeAlias = NDArray[np.uint8]
-ImageArray: TypeAlias = NDArray[
-    np.unsignedinteger[Any]
-]  # as it was recorded: uint8, or uint16 with more bits
+ImageArray: TypeAlias = NDArray[np.unsignedinteger[Any]]  # as recorded: uint8, or uint16 with more bits
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 # Bits of FrameResult.flags, as on the wire.

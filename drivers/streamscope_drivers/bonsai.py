@@ -10,11 +10,8 @@ from streamscope_drivers.timebase import time_base
 from streamscope_drivers.video import VideoMovie, movie_of, numbered, probe_all, without_holes
 
 TIME_STAMPS = "timestamps.csv"
-CLOCKS = (
-    "hardwaretimestamp_ms",
-    "receivetimestamp_ms",
-    "timestamp_ms",
-)  # the device's, the computer's, the older name
+# The device's clock, the computer's, and the older name.
+CLOCKS = ("hardwaretimestamp_ms", "receivetimestamp_ms", "timestamp_ms")
 COLUMNS = Columns(CLOCKS, "framenumber", expected="HardwareTimestamp_ms")
 
 

@@ -352,9 +352,7 @@ class Motion:
         self._lasting = max(config.frames(LASTING_S), 2)
         self._scene: Scene | None = None
         self._former: Scene | None = None  # the one before
-        self._coming: Scene | None = (
-            None  # of frames in a row that look like each other, but not like the scene
-        )
+        self._coming: Scene | None = None  # of frames in a row that are alike, but not like the scene
         self._last = (0.0, 0.0)
         self._margin = edge_margin(config.motion.max_shift_px, shape[0])
         self._piecewise = Piecewise(config, self._band_pass.shape, factor)

@@ -29,10 +29,8 @@ _RIM = 1.1  # radius of the rim, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
 _LEAST_PURE = 1.0  # and only where a cell is brighter than its neighbours: their errors count less there
 _LEAST_LIKE = 0.75  # cosine of a footprint with what it was when it settled
-_SETTLED_ENERGY, _SETTLED_ROUNDNESS = (
-    1000.0,
-    0.8,
-)  # when it does: energy as above, and r with the best Gaussian
+# When it does: energy as below, and r with the best Gaussian.
+_SETTLED_ENERGY, _SETTLED_ROUNDNESS = 1000.0, 0.8
 _LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
 _ROUNDNESS_RATE = 0.3  # weight of the latest estimate: beside cells that are not known yet the first are bad
@@ -53,9 +51,7 @@ class Shapes:
         self.cross: DoubleArray = np.zeros((0, 0))  # CC
         self.refined: DoubleArray = np.zeros(0)  # CC_kk when the footprint was refined last, faded since
         self.roundness: DoubleArray = np.zeros(0)  # smoothed r of the estimates with the best Gaussian
-        self.settled: list[
-            Column | None
-        ] = []  # the footprint that later ones may not leave, once there is one
+        self.settled: list[Column | None] = []  # the footprint that later ones may not leave, if there is one
         self.bright: DoubleArray = np.zeros((0, 2))  # y, x of what is above half the maximum of a footprint
         self._scratch = np.full(shape[0] * shape[1], -1, np.int32)
 
