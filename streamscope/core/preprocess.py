@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +32,7 @@ class Preprocess:
     def __init__(self, shape: tuple[int, int], bits: int = 8) -> None:
         self._bits = bits
         self._sum = np.zeros(shape, np.float32)
-        self._image: ImageArray = np.zeros(shape, np.uint8 if bits == 8 else np.uint16)
+        self._image: ImageArray = np.zeros(shape, pixel_type(bits))
         self._n = 0
         self.defects: LongArray = np.zeros((0, 2), np.int64)  # rows and columns
 
@@ -60,6 +62,11 @@ class Preprocess:
         self._sum, self._n = total.copy(), int(state["n"])
         self.defects = np.array(state["defects"], np.int64)
         return self
+
+
+def pixel_type(bits: int) -> type[np.unsignedinteger[Any]]:
+    """Return the type of pixels as they are recorded."""
+    return np.uint8 if bits == 8 else np.uint16
 
 
 def grey_levels(image: NDArray[np.generic], bits: int) -> NDArray[np.generic]:

@@ -17,6 +17,7 @@ from streamscope.core.events import find_events
 from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
+from streamscope.core.preprocess import grey_levels, pixel_type
 from streamscope.core.response import Response
 from streamscope.core.rois import FixedRois
 from streamscope.types import Footprints, Frame, FrameResult, ImageArray, Kinetics, Shift
@@ -86,9 +87,10 @@ def warm_up_learner(progress: Progress) -> None:
 def warm_up_rois(bits: int = 8) -> None:
     """Compile what given regions need beside the way of a frame."""
     epoch, config = _epoch(1), SMALL_CONFIG.model_copy(update={"bits": bits})
-    rois = FixedRois(config, epoch.footprints, small_movie(bits)[0])
+    movie = small_movie(bits)
+    rois = FixedRois(config, epoch.footprints, movie[0])
     _warm_up_events()
-    for index, image in enumerate(small_movie()):
+    for index, image in enumerate(grey_levels(movie, bits)):
         rois.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
 
 
@@ -133,7 +135,7 @@ def small_movie(bits: int = 8) -> ImageArray:
     rng = np.random.default_rng(0)
     rows, cols = np.mgrid[0:64, 0:64].astype(np.float32)
     tissue = 80 + 15 * np.sin(rows / 7) * np.cos(cols / 9) + 6 * rng.normal(size=(64, 64))
-    movie: ImageArray = np.empty((_N_FRAMES, 64, 64), np.uint8 if bits == 8 else np.uint16)
+    movie: ImageArray = np.empty((_N_FRAMES, 64, 64), pixel_type(bits))
     for t in range(_N_FRAMES):
         image = tissue + 2 * np.sin(t / 11) * np.cos(rows / 20)
         for k, (y, x) in enumerate(_CELLS):
