@@ -21,10 +21,9 @@ class MeanImage:
 
     def __init__(self, image: FloatArray) -> None:
         self.image = image
-        self._rows_seen: LongArray = np.zeros(
-            image.shape[0], np.int64
-        )  # frames in which a row was in the field
-        self._columns_seen: LongArray = np.zeros(image.shape[1], np.int64)
+        height, width = image.shape
+        self._rows_seen: LongArray = np.zeros(height, np.int64)  # frames in which a row was in the field
+        self._columns_seen: LongArray = np.zeros(width, np.int64)
 
     def follow(self, aligned: FloatArray, field: tuple[int, int, int, int], memory: int) -> None:
         """Let a frame (H, W) that showed rows and columns y0, y1, x0, x1 into a mean over `memory` frames."""

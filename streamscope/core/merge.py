@@ -23,9 +23,7 @@ class Pair:
 
     weaker: int  # positions
     stronger: int
-    remainder: (
-        bool  # the weaker one is no cell but what the footprint of the stronger one leaves of its light
-    )
+    remainder: bool  # the weaker one is no cell but what the stronger one's footprint leaves of its light
 
 
 def duplicates(

@@ -28,12 +28,10 @@ def warm_up_refit(progress: Progress, bits: int = 8) -> None:
     """
     movie, config = _SmallMovie(bits), SMALL_CONFIG.model_copy(update={"bits": bits})
     refit(movie, config, None, None, None, lambda *_: progress("compiling or loading kernels", 0.0))
-    frame = grey_levels(
-        movie.read(0, 1)[0], bits
-    )  # the small movie bends; recordings that do not are moved as they come
-    warp.translate(
-        frame, 0.0, 0.0, np.zeros(frame.shape[1] + 3, np.float32), np.zeros(frame.shape, np.float32)
-    )
+    # The small movie bends; recordings that do not are moved as they come.
+    frame = grey_levels(movie.read(0, 1)[0], bits)
+    row, moved = np.zeros(frame.shape[1] + 3, np.float32), np.zeros(frame.shape, np.float32)
+    warp.translate(frame, 0.0, 0.0, row, moved)
 
 
 class _SmallMovie:

@@ -81,9 +81,7 @@ class DeviceType:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     defaults: Mapping[str, Value] = field(default_factory=dict)
     dark: tuple[str, ...] = ()  # all light off
-    rates: Mapping[float, float] = field(
-        default_factory=dict
-    )  # true frame rate of a set one, if it differs, Hz
+    rates: Mapping[float, float] = field(default_factory=dict)  # true rate of a set one, if it differs, Hz
     orientation: bool = False  # has a BNO055
     daq: bool = True  # behind a DAQ, or else a plain camera
     legacy: bool = False  # firmware of before 2020: plain controls, no packets, no counter
