@@ -142,13 +142,21 @@ class OnlineOasis:
         StageError
             If `y` does not have one value per cell.
         """
+        self.advance(y, elapsed)
+        return *self.read(0), *self.read(self._lag)
+
+    def advance(self, y: FloatArray, elapsed: int = 1) -> None:
+        """Advance every cell by one frame, as `push` does, and read nothing yet."""
         if len(y) != self.n:
             raise StageError(f"expected {self.n} traces, one per cell, got {len(y)}; was remap forgotten?")
         now = max(int(self._times[-1]), -1) + elapsed
         self._times[:-1] = self._times[1:]
         self._times[-1] = now
-        kernels.oasis_push(y, now, self._g, self._s_min, *self._pools())
-        return *self._read(now), *self._read(int(self._times[0]))
+        kernels.oasis_push(y, now, np.log(self._g), self._s_min, *self._pools())
+
+    def read(self, back: int) -> tuple[FloatArray, FloatArray]:
+        """Return c, s (K,) as known now, of the frame that is `back` <= lag frames old."""
+        return self._read(int(self._times[self._lag - back]))
 
     def remap(self, index: LongArray, g: DoubleArray | None = None, s_min: DoubleArray | None = None) -> None:
         """Take over a new list of components: the old position of each, or -1 for a new one.
@@ -228,7 +236,7 @@ class OnlineOasis:
 
     def _read(self, at: int) -> tuple[FloatArray, FloatArray]:
         c, s = np.empty(self.n, np.float32), np.empty(self.n, np.float32)
-        kernels.oasis_read(at, self._g, *self._pools(), c, s)
+        kernels.oasis_read(at, np.log(self._g), *self._pools(), c, s)
         return c, s
 
 
@@ -262,12 +270,14 @@ class Deconvolver:
 
     def push(self, y: FloatArray, elapsed: int = 1) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Advance by one frame; return c, s, c_lag, s_lag (K,) as `OnlineOasis.push` does."""
-        c, _, c_lag, _ = self._plain.push(y, elapsed)
+        self._plain.advance(y, elapsed)
         part = np.float32(self._rho**elapsed)
         last = np.where(np.isnan(self._last), y, self._last)
         self._last = y.astype(np.float32)
         sharp = np.asarray((y - part * last) / (1 - part), np.float32)
-        return c, self._sharp.push(sharp, elapsed)[1], c_lag, self._window.push(y, elapsed)
+        self._sharp.advance(sharp, elapsed)
+        c, s, c_lag = self._plain.read(0)[0], self._sharp.read(0)[1], self._plain.read(self._lag)[0]
+        return c, s, c_lag, self._window.push(y, elapsed)
 
     def retune(self, kinetics: Kinetics) -> None:
         """Go on with other time constants; every trace goes on from where it is."""

@@ -76,8 +76,8 @@ class EventWindow:
         size = size or lag + _MORE_THAN_LAG
         self._times = np.full(size, _LONG_AGO, np.int64)
         self._lagged = np.zeros((size, size))
-        self._s, self._r, self._seen = (np.zeros((0, size)) for _ in range(3))
-        self._tail = np.zeros((0, 2))
+        self._s, self._r, self._seen = (np.zeros((size, 0)) for _ in range(3))
+        self._tail, self._work = np.zeros((2, 0)), np.zeros((2, 0))
 
     def push(self, y: FloatArray, elapsed: int = 1) -> FloatArray:
         """Advance every cell by one frame, y (K,) in noise units; return the events of `lag` frames ago, (K,)."""
@@ -92,25 +92,26 @@ class EventWindow:
     def retune(self, response: Response) -> None:
         """Go on with another response; what the cells show now stays."""
         self._response = response
-        self._tail[:, 0] -= self._tail[:, 1]
-        self._tail[:, 1] = 0
+        self._tail[0] -= self._tail[1]
+        self._tail[1] = 0
 
     def remap(self, index: LongArray) -> None:
         """Take over a new list of components: the old position of each, or -1 for a new one."""
         old = index >= 0
-        if len(index) == len(self._s) and np.array_equal(index, np.arange(len(index))):
+        if np.array_equal(index, np.arange(self._s.shape[1])):
             return  # most epochs change no more than shapes
         for name, fresh in (("_s", 0.0), ("_r", 0.0), ("_seen", 0.0), ("_tail", np.nan)):
             value = getattr(self, name)
-            moved = np.full((len(index), value.shape[1]), fresh)
-            moved[old] = value[index[old]]
+            moved = np.full((len(value), len(index)), fresh)
+            moved[:, old] = value[:, index[old]]
             setattr(self, name, moved)
+        self._work = np.zeros((2, len(index)))
 
     def tail(self) -> FloatArray:
         """Return the events (n, K) of the last n <= lag frames."""
         known = int((self._times[-self._lag :] >= 0).sum()) if self._lag else 0
         rows = [self._read(back) for back in range(known - 1, -1, -1)]
-        return np.stack(rows) if rows else np.zeros((0, len(self._s)), np.float32)
+        return np.stack(rows) if rows else np.zeros((0, self._s.shape[1]), np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all state as arrays, copied."""
@@ -125,11 +126,13 @@ class EventWindow:
         out = cls(Response(state["taps"], state["exponentials"]), least, int(lag), len(state["times"]))
         for name in ("times", "s", "r", "seen", "tail"):
             setattr(out, f"_{name}", state[name].copy())
+        out._work = np.zeros_like(out._tail)
         return out
 
     def _arguments(self) -> tuple[Any, ...]:
         response = (self._response.taps, self._response.exponentials, self._least, _SWEEPS)
-        return self._times, *response, self._lagged, self._s, self._r, self._seen, self._tail
+        return self._times, *response, self._lagged, self._work, self._s, self._r, self._seen, self._tail
 
     def _read(self, back: int) -> FloatArray:
-        return self._s[:, len(self._times) - 1 - back].astype(np.float32)
+        events: FloatArray = self._s[len(self._times) - 1 - back].astype(np.float32)
+        return events

@@ -56,7 +56,7 @@ def oasis_ar1(
 def oasis_push(
     y: FloatArray,
     now: int,
-    g: DoubleArray,
+    log_g: DoubleArray,
     s_min: DoubleArray,
     v: DoubleArray,
     w: DoubleArray,
@@ -68,26 +68,25 @@ def oasis_push(
     """Add one sample per cell at time `now` to the rings of pools v, w, t0 (K, N).
 
     `oldest` and `count` (K,) say where each ring starts and how many pools it holds; a full ring forgets its
-    oldest pool. `born` (K,) is the time of the first sample, -1 before it.
+    oldest pool. `born` (K,) is the time of the first sample, -1 before it. `log_g` (K,) is the log of the decay.
     """
     size = v.shape[1]
     for k in range(y.shape[0]):
-        log_g = np.log(g[k])
         if born[k] < 0:
             born[k] = now
         if np.isnan(y[k]):
             continue
         if count[k] == size:
-            oldest[k] = (oldest[k] + 1) % size
+            oldest[k] = _slot(oldest[k] + 1, size)
             count[k] -= 1
-        last = (oldest[k] + count[k]) % size
+        last = _slot(oldest[k] + count[k], size)
         v[k, last] = y[k]
         w[k, last] = 1.0
         t0[k, last] = now
         count[k] += 1
         while count[k] > 1:
-            before = (last - 1 + size) % size
-            decay = np.exp(log_g * (t0[k, last] - t0[k, before]))
+            before = last - 1 if last > 0 else size - 1
+            decay = np.exp(log_g[k] * (t0[k, last] - t0[k, before]))
             if max(v[k, before] / w[k, before], 0.0) * decay + s_min[k] <= v[k, last] / w[k, last]:
                 break
             v[k, before] += v[k, last] * decay
@@ -99,7 +98,7 @@ def oasis_push(
 @kernel
 def oasis_read(
     at: int,
-    g: DoubleArray,
+    log_g: DoubleArray,
     v: DoubleArray,
     w: DoubleArray,
     t0: LongArray,
@@ -117,14 +116,20 @@ def oasis_read(
         if born[k] < 0 or at < born[k] or count[k] == 0:
             continue
         i = count[k] - 1
-        while i > 0 and t0[k, (oldest[k] + i) % size] > at:
+        pool = _slot(oldest[k] + i, size)
+        while i > 0 and t0[k, pool] > at:
             i -= 1
-        pool = (oldest[k] + i) % size
+            pool = pool - 1 if pool > 0 else size - 1
         if t0[k, pool] > at:
             continue
-        log_g = np.log(g[k])
-        c[k] = max(v[k, pool] / w[k, pool], 0.0) * np.exp(log_g * (at - t0[k, pool]))
+        c[k] = max(v[k, pool] / w[k, pool], 0.0) * np.exp(log_g[k] * (at - t0[k, pool]))
         if i > 0 and t0[k, pool] == at:
-            before = (oldest[k] + i - 1) % size
+            before = pool - 1 if pool > 0 else size - 1
             height = max(v[k, before] / w[k, before], 0.0)
-            s[k] = c[k] - np.float32(height * np.exp(log_g * (at - t0[k, before])))
+            s[k] = c[k] - np.float32(height * np.exp(log_g[k] * (at - t0[k, before])))
+
+
+@kernel
+def _slot(i: int, size: int) -> int:
+    """Return i modulo size, for 0 <= i < 2 size: dividing takes longer."""
+    return i if i < size else i - size

@@ -27,57 +27,82 @@ def push_window(
     least: float,
     sweeps: int,
     lagged: DoubleArray,
+    work: DoubleArray,
     s: DoubleArray,
     r: DoubleArray,
     seen: DoubleArray,
     tail: DoubleArray,
 ) -> None:
-    """Advance the windows s, r, seen (K, W) by one sample per cell, y (K,), at time `now`.
+    """Advance the windows s, r, seen (W, K) by one sample per cell, y (K,), at time `now`.
 
     `times` (W,) are those of the window's frames, newest last; `taps` (N,) is the response and `exponentials`
     are (coefficient, log of the decay per frame period) of the slow and of the fast one. `r` is y - h * s,
-    `seen` is 1 where there is a sample. `tail` (K, 2) is what older events add to the newest frame: its slow
-    and fast part, NaN before a cell's first sample. `lagged` (W, W) is scratch.
+    `seen` is 1 where there is a sample. `tail` (2, K) is what older events add to the newest frame: its slow
+    and fast part, NaN before a cell's first sample. `lagged` (W, W) and `work` (2, K) are scratch. Cells are
+    the inner loop of all that follows, so that several of them are worked on at once.
     """
     size = len(times)
     last = size - 1
+    cells = range(y.shape[0])
     elapsed, age = now - times[last], now - times[0]
     slow, log_slow, fast, log_fast = exponentials
     keep_slow, keep_fast = math.exp(log_slow * elapsed), math.exp(log_fast * elapsed)
     gone_slow, gone_fast = slow * math.exp(log_slow * age), fast * math.exp(log_fast * age)
-    for i in range(last):
-        times[i] = times[i + 1]
+    times[:last] = times[1:]
     times[last] = now
     for i in range(size):
         for j in range(i, size):
             lag = times[j] - times[i]
             lagged[i, j] = taps[lag] if lag < len(taps) else 0.0
-    for k in range(y.shape[0]):
-        tail[k, 0] = tail[k, 0] * keep_slow + s[k, 0] * gone_slow
-        tail[k, 1] = tail[k, 1] * keep_fast + s[k, 0] * gone_fast
-        expected = 0.0
-        for i in range(last):
-            s[k, i], r[k, i], seen[k, i] = s[k, i + 1], r[k, i + 1], seen[k, i + 1]
-            expected += s[k, i] * lagged[i, last]
-        s[k, last] = r[k, last] = seen[k, last] = 0.0
+    for k in cells:
+        tail[0, k] = tail[0, k] * keep_slow + s[0, k] * gone_slow
+        tail[1, k] = tail[1, k] * keep_fast + s[0, k] * gone_fast
+        work[0, k] = 0.0
+    for i in range(last):
+        for k in cells:
+            s[i, k], r[i, k], seen[i, k] = s[i + 1, k], r[i + 1, k], seen[i + 1, k]
+            work[0, k] += s[i, k] * lagged[i, last]
+    for k in cells:
+        s[last, k] = r[last, k] = seen[last, k] = 0.0
         if np.isnan(y[k]):
             continue
-        if np.isnan(tail[k, 0]):  # what the first sample shows is the end of what was before
-            tail[k, 0], tail[k, 1] = max(y[k], 0.0), 0.0
-        r[k, last], seen[k, last] = y[k] - expected - (tail[k, 0] - tail[k, 1]), 1.0
-        for _ in range(sweeps):
-            for i in range(size):
-                if seen[k, i] == 0.0:
-                    continue
-                match = power = 0.0
-                for j in range(i, size):
-                    match += lagged[i, j] * r[k, j]
-                    power += lagged[i, j] * lagged[i, j] * seen[k, j]
-                change = max((match - least * math.sqrt(power)) / power, -s[k, i])
-                if change != 0.0:
-                    s[k, i] += change
-                    for j in range(i, size):
-                        r[k, j] -= change * lagged[i, j] * seen[k, j]
+        if np.isnan(tail[0, k]):  # what the first sample shows is the end of what was before
+            tail[0, k], tail[1, k] = max(y[k], 0.0), 0.0
+        r[last, k], seen[last, k] = y[k] - work[0, k] - (tail[0, k] - tail[1, k]), 1.0
+    for _ in range(sweeps):
+        for i in range(size):
+            _descend(i, lagged[i], least, s, r, seen, work[0], work[1])
+
+
+@kernel
+def _descend(
+    i: int,
+    lagged: DoubleArray,
+    least: float,
+    s: DoubleArray,
+    r: DoubleArray,
+    seen: DoubleArray,
+    match: DoubleArray,
+    power: DoubleArray,
+) -> None:
+    """Give the events of frame `i` of the window, s[i] (K,), the value that is best while all others stay.
+
+    A cell without a sample in the newest frame has learned nothing and is left alone.
+    """
+    size, n_cells = s.shape
+    match[:] = 0.0
+    power[:] = 0.0
+    for j in range(i, size):
+        for k in range(n_cells):
+            match[k] += lagged[j] * r[j, k]
+            power[k] += lagged[j] * lagged[j] * seen[j, k]
+    for k in range(n_cells):
+        best = (match[k] - least * math.sqrt(power[k])) / max(power[k], 1e-30)
+        match[k] = max(best, -s[i, k]) if seen[i, k] * seen[size - 1, k] > 0.0 else 0.0
+        s[i, k] += match[k]
+    for j in range(i, size):
+        for k in range(n_cells):
+            r[j, k] -= match[k] * lagged[j] * seen[j, k]
 
 
 @kernel
@@ -92,6 +117,7 @@ def run_window(
     least: float,
     sweeps: int,
     lagged: DoubleArray,
+    work: DoubleArray,
     s: DoubleArray,
     r: DoubleArray,
     seen: DoubleArray,
@@ -102,9 +128,10 @@ def run_window(
     size = len(times)
     for t in range(length + size - 1):
         if t < length:
-            push_window(y[t], at[t], times, taps, exponentials, least, sweeps, lagged, s, r, seen, tail)
+            push_window(y[t], at[t], times, taps, exponentials, least, sweeps, lagged, work, s, r, seen, tail)
         out, i = t - size + 1, max(0, t - length + 1)
+        if out < 0:
+            continue
         for k in range(n_cells):
-            if out >= 0:
-                events[out, k] = s[k, i]
-                squares[k] += r[k, i] * r[k, i]
+            events[out, k] = s[i, k]
+            squares[k] += r[i, k] * r[i, k]
