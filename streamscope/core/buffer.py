@@ -133,8 +133,8 @@ class FrameBuffer:
 
 
 def _spread(slots: LongArray, most: int) -> LongArray:
-    """Return at most about `most` of these slots, evenly spread."""
-    return slots[:: -(-len(slots) // most)]
+    """Return at most about `most` of these slots, evenly spread, C order: a kernel has one signature."""
+    return np.ascontiguousarray(slots[:: -(-len(slots) // most)])
 
 
 class CoarseHistory:
