@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Annotated
 
 import numpy as np
 import typer
 from rich.console import Console
 
+from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.wire.client import Subscriber
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT
@@ -48,7 +48,7 @@ def listen(
     try:
         with Subscriber(endpoint, topic, timeout_s=timeout_s, connect_timeout_s=timeout_s) as subscriber:
             for message in itertools.islice(subscriber, count):
-                out.print(line(message, time.monotonic_ns()))
+                out.print(line(message, clock_ns()))
     except WireError as error:
         Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(str(error))
         raise typer.Exit(2) from error
@@ -57,7 +57,7 @@ def listen(
 
 
 def line(message: Message, now_ns: int) -> str:
-    """Return one line that says what a message holds; `now_ns` from time.monotonic_ns()."""
+    """Return one line that says what a message holds; `now_ns` by streamscope.clock."""
     lost = f"  ({message.missed} messages lost before)" if message.missed else ""
     return _text(message, now_ns) + lost
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from streamscope.clock import clock_ns
 from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
 from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, FloatArray, Frame, FrameResult, Source, Tail
@@ -328,7 +328,7 @@ class Pipeline:
         learning: Learning,
         outlets: Sequence[Outlet],
         late_after_ns: int | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = clock_ns,
     ) -> None:
         self._infer = infer
         self._frames = frames

@@ -5,7 +5,6 @@ when something fails. Nothing here waits.
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from typing import Any
 
 import zmq
 
+from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT, parse_endpoint
 from streamscope.wire.mirror import Mirror, checked_topics
@@ -104,7 +104,7 @@ class Connection:
 
     def _fresh(self, message: Message) -> Message:
         if self._max_age_s is not None and isinstance(message, TracesMessage):
-            age_ms = message.age_ms(time.monotonic_ns())
+            age_ms = message.age_ms(clock_ns())
             limit_ms = 1e3 * self._max_age_s
             if age_ms > limit_ms:
                 raise WireError(

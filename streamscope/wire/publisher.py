@@ -16,6 +16,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.types import ComponentEvent, FloatArray, FrameResult, Health, IntArray, Tail
 from streamscope.wire.codec import Arrays, Header, pack_map
@@ -95,7 +96,7 @@ class Publisher:
         on_stop: Callable[[], None] | None = None,
         on_hold: Callable[[bool], Later] | None = None,
         on_set: Callable[[Mapping[str, Any]], Later] | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = clock_ns,
     ) -> None:
         self._host, self._port = parse_bind(bind)
         self.sid = sid or uuid.uuid4().hex

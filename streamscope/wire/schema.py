@@ -148,7 +148,7 @@ class TracesMessage(Message):
     s_lag: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def age_ms(self, now_ns: int) -> float:
-        """Return the time since the frame was due or grabbed, ms; `now_ns` from time.monotonic_ns()."""
+        """Return the time since the frame was due or grabbed, ms; `now_ns` from time.perf_counter_ns()."""
         return (now_ns - self.t_capture_ns) / 1e6
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamscope.clock import clock_ns
 from streamscope.errors import SourceError
 from streamscope.types import ByteArray
 from streamscope_drivers.miniscope.camera import Backend, Camera, Opens, Property, luma, why_not
@@ -42,7 +43,7 @@ _TRY_S = 0.05
 class Timing:
     """The clocks of the driver, as arguments: tests run an hour in seconds."""
 
-    clock: Callable[[], int] = time.monotonic_ns
+    clock: Callable[[], int] = clock_ns
     sleep: Callable[[float], None] = time.sleep
     wall: Callable[[], int] = time.time_ns
 
