@@ -56,6 +56,14 @@ def live(
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Write every frame into the session folder.")
     ] = True,
+    record_on_trigger: Annotated[
+        int | None,
+        typer.Option(
+            metavar="INPUT",
+            help="Record only while this trigger input (0 or 1) is high; traces go on throughout.",
+            show_default=False,
+        ),
+    ] = None,
     refit: Refit = True,
 ) -> None:
     """Watch a connected Miniscope: live traces on the wire, every frame recorded, a refitted file at the end.
@@ -75,6 +83,7 @@ def live(
         "out": None if out is None else str(out),
         "subject": subject,
         "wire.bind": bind,
+        "record_on_trigger": record_on_trigger,
         "device.led": led,
         "device.led2": led2,
         "device.gain": gain,

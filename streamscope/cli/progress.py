@@ -164,6 +164,9 @@ def outcome_lines(outcome: Outcome) -> list[str]:
 def _recording_lines(recording: Mapping[str, Any], folder: Path | None) -> Iterator[str]:
     place = recording["device"] if folder is None else folder / recording["device"]
     yield f"recorded {recording.get('n_frames', 0)} frames in {place}"
+    if recording.get("on_trigger"):
+        by = recording["on_trigger"]
+        yield f"trigger  input {by['input']}: {len(by['stretches'])} stretches, {by['frames_outside']} frames outside"
     if recording.get("stopped"):
         yield f"note     the recording stopped before the session: {recording['stopped']}"
     if recording.get("not_recorded"):

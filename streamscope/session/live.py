@@ -11,6 +11,7 @@ from typing import Any
 from streamscope.session.adjusting import Adjusting
 from streamscope.session.engine import Engine
 from streamscope.session.freezing import Freezing
+from streamscope.session.gate import TriggerGate
 from streamscope.session.health import HealthMeter
 from streamscope.session.lanes import Item, Learning, LockstepLearning, NewestFrames, Pipeline, drive
 from streamscope.session.outputs import LoopOutlet, Record
@@ -75,8 +76,12 @@ class LivePart:
         self._stopped = threading.Event()
         self._source = plan.open_source()
         self.recorder = None if recording is None else Recorder(recording, paced, self._teller())
+        by_trigger = plan.config.record_on_trigger if plan.device is not None else None
+        self.gate = None if by_trigger is None else TriggerGate(by_trigger, self._teller())
         if self.recorder is not None:
-            self._source = self.recorder.tap(self._source)
+            gate = self.gate
+            tap = self.recorder.tap(self._source) if gate is None else gate.tap(self._source, self.recorder)
+            self._source = tap
         self._frames: BoundedQueue[Frame] = (
             NewestFrames(FRAMES_OF_A_DEVICE)
             if plan.device is not None
@@ -117,6 +122,7 @@ class LivePart:
     def trouble(self) -> str:
         """Return what does not go as it should, in words."""
         told = [part.trouble for part in (self._device, self.recorder) if part is not None]
+        told += [] if self.gate is None else [self.gate.waiting]
         return "; ".join(filter(None, told))
 
     def stop(self) -> None:

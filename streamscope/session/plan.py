@@ -210,6 +210,7 @@ def make_live_plan(
     device = open_device(spec, index, given, config.um_per_px)
     try:
         info = device.info
+        _check_trigger(config.record_on_trigger, record, info)
         engine = engine_config(config.model_copy(update={"fps": None}), info.shape, info.fps, info.um_per_px)
         if record:
             check_room(_existing(Path(config.out)), info.shape, engine.frames(LEAST_ROOM_S))
@@ -229,6 +230,22 @@ def make_live_plan(
         seed=cells,
         device=device,
     )
+
+
+def _check_trigger(number: int | None, record: bool, info: MovieInfo) -> None:
+    """Raise ConfigError if recording is to wait for an input that is not there."""
+    if number is None:
+        return
+    if not record:
+        raise ConfigError(
+            "--no-record and --record-on-trigger were both given, expected one of them; leave one out"
+        )
+    there = int(info.meta.get("triggerInputs", 0))
+    if number >= there:
+        raise ConfigError(
+            f"--record-on-trigger is {number}, expected an input that can be read: there are {there} on this device "
+            f"(frame counter from: {info.meta.get('metadataFrom', 'none')}); see docs/howto/live.md"
+        )
 
 
 def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:

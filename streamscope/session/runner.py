@@ -37,7 +37,7 @@ from streamscope.session.rois import roi_engine
 from streamscope.session.threads import in_thread
 from streamscope.storage.notes import write_notes
 from streamscope.storage.recording import Recording, finish_recording
-from streamscope.storage.session_folder import SessionFolder, create_session
+from streamscope.storage.session_folder import SessionFolder, create_session, note_recording
 from streamscope.types import Health, RefitResult
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
@@ -204,7 +204,8 @@ class Session:
         finally:
             await in_thread("end of learning", self._engine.close)
         if recording is not None and live.recorder is not None:
-            folder = await in_thread("recording", partial(_finished, folder, recording, live.recorder))
+            more = {} if live.gate is None else live.gate.facts()
+            folder = await in_thread("recording", partial(_finished, folder, recording, live.recorder, more))
         if live.failure is not None:
             self._machine.send(Event.ERROR)
             await self._salvage(folder, *live.failure)
@@ -229,7 +230,7 @@ class Session:
 
     async def _refit(self, folder: SessionFolder) -> tuple[str, ...] | None:
         """Refit unless nobody wants it; return the status of each component, None without a refit."""
-        if self._refit_unwanted or self._meter.n_published < LEAST_FRAMES:
+        if self._refit_unwanted or self._frames_to_refit(folder) < LEAST_FRAMES:
             self._machine.send(Event.KEPT)
             return None
         self._machine.send(Event.DRAINED)
@@ -253,6 +254,11 @@ class Session:
             ) from error
         self._machine.send(Event.REFITTED)
         return result.status
+
+    def _frames_to_refit(self, folder: SessionFolder) -> int:
+        """Return how many frames there are: of a device no more than were recorded, e.g. none without a trigger."""
+        recorded = (folder.recording or {}).get("n_frames", 0)
+        return self._meter.n_published if self._plan.device is None else int(recorded)
 
     def _refit_from(self, folder: SessionFolder, progress: Progress) -> RefitResult:
         """Refit from the session's own recording if there is one, else from the movie that is open."""
@@ -321,11 +327,14 @@ class _Stopped(Exception):
     """The user stopped the session while kernels were compiled."""
 
 
-def _finished(folder: SessionFolder, recording: Recording, recorder: Recorder) -> SessionFolder:
+def _finished(
+    folder: SessionFolder, recording: Recording, recorder: Recorder, more: Mapping[str, Any]
+) -> SessionFolder:
     """Note what was recorded; a disk that does not take that costs the session nothing else."""
     try:
         write_notes(folder)
-        return finish_recording(folder, recording, recorder.received, recorder.stopped)
+        finished = finish_recording(folder, recording, recorder.received, recorder.stopped)
+        return note_recording(finished, more) if more else finished
     except StorageError as error:
         recorder.stopped = recorder.stopped or str(error)
         return folder

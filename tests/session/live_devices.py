@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from functools import partial
 
+from streamscope.session.observer import Observer
 from streamscope.testing.firmware import FastClock, Model
+from streamscope.wire.client import Subscriber
 from streamscope_drivers.miniscope.camera import BACKENDS
 from streamscope_drivers.miniscope.capture import Capture
 from streamscope_drivers.miniscope.devices import device_type
@@ -44,3 +47,27 @@ def use_model(monkeypatch):
     made = []
     monkeypatch.setattr("streamscope.session.plan.open_device", partial(opens, made))
     return made
+
+
+class Until(Observer):
+    """Acts at a frame, then stops the session by its control socket at another."""
+
+    def __init__(self, last, at=None, act=None):
+        self.last, self.at, self.act = last, at, act
+        self.asked = False
+
+    def bound(self, endpoints):
+        self.endpoint = endpoints.data
+
+    def health(self, health):
+        if self.act is not None and health.frame >= self.at:
+            act, self.act = self.act, None
+            threading.Thread(target=act, args=(self.endpoint,), daemon=True).start()
+            self.last = max(self.last, health.frame + 150)  # what was done needs frames to be seen
+        if health.frame >= self.last and not self.asked:
+            self.asked = True
+            threading.Thread(target=self._stop, daemon=True).start()
+
+    def _stop(self):
+        with Subscriber(self.endpoint, "status/") as session:
+            session.ask("stop")

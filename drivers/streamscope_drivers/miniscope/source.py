@@ -232,6 +232,7 @@ def _metadata(c: Connection, values: Mapping[str, Value], index: int | str) -> d
         "firmwareOpenEphys": c.firmware,
         "backend": c.backend.name,
         "metadataFrom": c.senses.name,
+        "triggerInputs": c.senses.inputs,
         "measuredFrameRate": round(c.measured_hz, 3),
     }
 
