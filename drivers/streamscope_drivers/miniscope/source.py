@@ -13,6 +13,7 @@ from streamscope_drivers.miniscope.camera import (
     BACKENDS,
     Backend,
     Opens,
+    Place,
     backends,
     found_cameras,
     open_opencv,
@@ -167,22 +168,7 @@ def _connector(kind: DeviceType, index: str, timing: Timing) -> Connect:
     if index == MODEL:
         beside = replace(BACKENDS[0], extension=None)  # whatever real camera there may be
         return partial(_connect_at, kind, [beside], _model(kind), lambda: 0, timing)
-    return partial(_connect_at, kind, backends(), open_opencv, _Place(_number(index)), timing)
-
-
-class _Place:
-    """Where a camera is plugged in: after an interruption it may come back under another index.
-
-    Two boxes are equal but for that.
-    """
-
-    def __init__(self, index: int) -> None:
-        self._index = index
-        self._place = next((found.place for found in found_cameras() if found.index == index), "")
-
-    def __call__(self) -> int:
-        same = [found.index for found in found_cameras() if self._place and found.place == self._place]
-        return same[0] if same else self._index
+    return partial(_connect_at, kind, backends(), open_opencv, Place(_number(index)), timing)
 
 
 def _connect_at(
