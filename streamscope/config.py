@@ -144,6 +144,12 @@ class SessionConfig(Settings):
         le=1,
         description="live: record while this trigger input (0, 1) is high; None: all the time",
     )
+    cameras: tuple[str, ...] = Field(
+        (), description="live: behaviour cameras to record, [NAME=]webcam:INDEX[@WIDTHxHEIGHT[@FPS]]"
+    )
+    camera_quality: int = Field(
+        90, ge=1, le=100, description="JPEG quality of behaviour cameras that do not compress by themselves"
+    )
     motion: MotionConfig = MotionConfig()
     background: BackgroundConfig = BackgroundConfig()
     detect: DetectConfig = DetectConfig()

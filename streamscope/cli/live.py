@@ -47,6 +47,14 @@ def live(
         float | None, typer.Option(help="Pixel size, um.", show_default="1.65 (V4, first lens)")
     ] = None,
     indicator: Indicator = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]webcam:INDEX[@WIDTHxHEIGHT[@FPS]]",
+            help="Behaviour camera to record beside the scope; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     out: Out = None,
     subject: Subject = None,
@@ -83,6 +91,7 @@ def live(
         "out": None if out is None else str(out),
         "subject": subject,
         "wire.bind": bind,
+        "cameras": tuple(camera) if camera else None,
         "record_on_trigger": record_on_trigger,
         "device.led": led,
         "device.led2": led2,
@@ -115,4 +124,9 @@ def live_plan(
         f"frame counter from: {info.meta.get('metadataFrom', 'none')}",
         err=True,
     )
+    for camera in plan.cameras:
+        seen = camera.info
+        typer.echo(f"camera   {seen.name}: {seen.shape[1]}x{seen.shape[0]} px at {seen.fps:.1f} Hz", err=True)
+        for warning in seen.warnings:
+            typer.echo(f"note     {seen.name}: {warning}", err=True)
     return plan

@@ -154,6 +154,10 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     ]
     if outcome.recording is not None:
         lines += _recording_lines(outcome.recording, outcome.folder)
+    for name, camera in outcome.cameras.items():
+        lines.append(f"camera   {camera['n_frames']} pictures in {name}, {camera['missing']} missing")
+        if camera["stopped"]:
+            lines.append(f"note     {name} stopped before the session: {camera['stopped']}")
     if outcome.refit_status is None:
         lines.append(f"refit    none; make one with: streamscope refit {outcome.folder}")
     else:

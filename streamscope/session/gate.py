@@ -32,7 +32,14 @@ class TriggerGate:
         self._number = number
         self._tell = tell
         self._level: int | None = None
+        self._turns: list[tuple[int, bool]] = []  # (ns, whether it opened)
         self._skipped = 0  # frames before the next that is recorded, lost ones included
+
+    def wants(self, t_ns: int) -> bool:
+        """Return whether a moment, ns, is to be recorded; may be called in any thread."""
+        turns = list(self._turns)
+        before = [on for at_ns, on in turns if at_ns <= t_ns]
+        return bool(before) and before[-1]
 
     @property
     def waiting(self) -> str:
@@ -75,6 +82,7 @@ class TriggerGate:
         if before is None or level == before:
             return
         self.open = bool(level)
+        self._turns.append((frame.t_capture_ns, self.open))
         if self.open:
             self.stretches.append([frame.index, frame.index])
         fields: dict[str, object] = {"on": self.open, "input": self._number, "t_ns": frame.t_capture_ns}

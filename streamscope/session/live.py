@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamscope.session.adjusting import Adjusting
+from streamscope.session.cameras import CameraLane, Since
 from streamscope.session.engine import Engine
 from streamscope.session.freezing import Freezing
 from streamscope.session.gate import TriggerGate
@@ -82,6 +83,13 @@ class LivePart:
             gate = self.gate
             tap = self.recorder.tap(self._source) if gate is None else gate.tap(self._source, self.recorder)
             self._source = tap
+        since = Since()
+        self._source = since.tap(self._source) if plan.cameras else self._source
+        wanted = (lambda t_ns: True) if self.gate is None else self.gate.wants
+        self.cameras = [
+            CameraLane(camera, journal.parent, since, wanted, self._camera_teller(camera.info.name))
+            for camera in plan.cameras
+        ]
         self._frames: BoundedQueue[Frame] = (
             NewestFrames(FRAMES_OF_A_DEVICE)
             if plan.device is not None
@@ -123,6 +131,7 @@ class LivePart:
         """Return what does not go as it should, in words."""
         told = [part.trouble for part in (self._device, self.recorder) if part is not None]
         told += [] if self.gate is None else [self.gate.waiting]
+        told += [lane.trouble for lane in self.cameras]
         return "; ".join(filter(None, told))
 
     def stop(self) -> None:
@@ -162,6 +171,8 @@ class LivePart:
             }
             if self.recorder is not None:
                 lanes["recorder"] = in_thread("recorder", self.recorder.run, give_way)
+            for camera in self.cameras:
+                lanes[f"camera {camera.info.name}"] = in_thread("camera", camera.run, give_way)
             tasks = [group.create_task(self._watched(name, body), name=name) for name, body in lanes.items()]
             await asyncio.wait(tasks)
         self._learning.release()
@@ -172,6 +183,8 @@ class LivePart:
             await in_thread("driver", lambda: drive(self._source, frames, stopped, self._place))
         finally:
             self._adjusting.end()
+            for camera in self.cameras:
+                camera.stop()
         source_ended()
 
     def _teller(self) -> Callable[[str, int, dict[str, object]], None]:
@@ -180,6 +193,15 @@ class LivePart:
 
         def tell(name: str, frame: int, fields: dict[str, object]) -> None:
             loop.call_soon_threadsafe(lambda: self._publishing.tell(name, frame, fields))
+
+        return tell
+
+    def _camera_teller(self, name: str) -> Callable[[str, str, dict[str, object]], None]:
+        """Return a function that any thread may call to have what happened to a camera published and noted."""
+        loop = asyncio.get_running_loop()
+
+        def tell(what: str, text: str, fields: dict[str, object]) -> None:
+            loop.call_soon_threadsafe(lambda: self._publishing.tell_of_camera(name, what, text, fields))
 
         return tell
 

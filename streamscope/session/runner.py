@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from streamscope.session.rois import roi_engine
 from streamscope.session.threads import in_thread
 from streamscope.storage.notes import write_notes
 from streamscope.storage.recording import Recording, finish_recording
-from streamscope.storage.session_folder import SessionFolder, create_session, note_recording
+from streamscope.storage.session_folder import SessionFolder, create_session, note_cameras, note_recording
 from streamscope.types import Health, RefitResult
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
@@ -60,6 +60,9 @@ class Outcome:
     refit_status: tuple[str, ...] | None  # of each component that the refit looked at; None without a refit
     health: Health  # at the end; rate and age over the last frames
     recording: Mapping[str, Any] | None = None  # what is noted of it in metaData.json; None if none was made
+    cameras: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what is noted of each behaviour camera, by its name
 
 
 def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Engine | None = None) -> Outcome:
@@ -166,7 +169,13 @@ class Session:
         result = await in_thread("result", lambda: write_live(folder))
         status = await self._refit(folder)
         return Outcome(
-            folder.folder, result, self._meter.n_published, status, self._health(), folder.recording
+            folder.folder,
+            result,
+            self._meter.n_published,
+            status,
+            self._health(),
+            folder.recording,
+            folder.ours.get("cameras", {}),
         )
 
     async def _warm_up(self) -> None:
@@ -192,6 +201,7 @@ class Session:
             device=plan.info.device if plan.record else None,
             loops=plan.loop,
             estimates=estimates,
+            cameras=[camera.info.name for camera in plan.cameras],
         )
 
     async def _run_live(self, group: asyncio.TaskGroup, folder: SessionFolder) -> SessionFolder:
@@ -206,6 +216,9 @@ class Session:
         if recording is not None and live.recorder is not None:
             more = {} if live.gate is None else live.gate.facts()
             folder = await in_thread("recording", partial(_finished, folder, recording, live.recorder, more))
+        if live.cameras:
+            facts = {lane.info.name: lane.facts() for lane in live.cameras}
+            folder = await in_thread("cameras", partial(_noted, folder, facts))
         if live.failure is not None:
             self._machine.send(Event.ERROR)
             await self._salvage(folder, *live.failure)
@@ -337,6 +350,14 @@ def _finished(
         return note_recording(finished, more) if more else finished
     except StorageError as error:
         recorder.stopped = recorder.stopped or str(error)
+        return folder
+
+
+def _noted(folder: SessionFolder, cameras: Mapping[str, Any]) -> SessionFolder:
+    """Note what behaviour cameras recorded; a disk that does not take that costs the session nothing else."""
+    try:
+        return note_cameras(folder, cameras)
+    except StorageError:
         return folder
 
 

@@ -55,6 +55,7 @@ EVENT_RECORDING = (
 EVENT_DEVICE = "device"  # something happened to the device: what, text, ...
 EVENT_SETTING = "setting"  # a setting of the device is seen from this frame on: setting, value
 EVENT_INPUT = "input"  # an input of the device changed with this frame: input, level, t_ns
+EVENT_CAMERA = "camera"  # something happened to a behaviour camera: camera, what, text, ...
 EVENT_STATE = "state"  # the session changed its state: state
 EVENT_MARK = "mark"  # something a user or device marked: text
 EVENT_CLOSED = "closed"  # the last message: the publisher closes its sockets
