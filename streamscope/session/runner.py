@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, ParamSpec
 
 from streamscope._version import __version__
@@ -34,6 +31,7 @@ from streamscope.session.refitting import (
     write_live,
 )
 from streamscope.session.rois import roi_engine
+from streamscope.session.stopping import stopped_by_signals
 from streamscope.session.threads import in_thread
 from streamscope.storage.notes import write_notes
 from streamscope.storage.recording import Recording, finish_recording
@@ -47,7 +45,6 @@ P = ParamSpec("P")
 
 JOIN_S = 1.0  # from the bind to frame 0, so that subscribers that were waiting miss nothing
 ERROR_FILE = "error.txt"
-STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' own
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Eng
     """
     session = Session(plan, observer or Observer(), engine or engine_of(plan))
     # The selector loop also on Windows: pyzmq's asyncio sockets need add_reader.
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner, _stopped_by_ctrl_c(session):
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner, stopped_by_signals(session.stop):
         return runner.run(session.run())
 
 
@@ -381,25 +378,3 @@ def _hello(plan: SessionPlan) -> dict[str, Any]:
         "lag": plan.engine.deconvolve.lag,
         "version": __version__,
     }
-
-
-@contextmanager
-def _stopped_by_ctrl_c(session: Session) -> Iterator[None]:
-    """Turn Ctrl-C, and a request of the system to end, into a stop of the session while inside.
-
-    Only the main thread can hear them.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        session.stop()
-
-    numbers = [getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name)]
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

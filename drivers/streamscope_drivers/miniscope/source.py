@@ -197,7 +197,7 @@ def _model(kind: DeviceType) -> Opens:
 
     sensor = kind.name if kind.name.startswith("v3") else "v4" if kind.name.startswith("v4") else "mt9p031"
     api = "v4l2-cached" if kind.legacy else "v4l2-abi2"
-    model = Model(sensor, kind.shape, api, bno=kind.orientation, pictures=tissue(kind.shape))
+    model = Model(sensor, kind.shape, api, bno=kind.orientation, pictures=tissue(kind.shape), sharp_at=0.0)
 
     def opens(index: int, backend: Backend) -> Any:
         return model.open(index, backend)
