@@ -9,7 +9,9 @@ import av
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from streamscope.cli.main import app
 from streamscope.config import from_toml
 from streamscope.errors import ConfigError, SourceError, StorageError
 from streamscope.session.cameras import named
@@ -102,6 +104,9 @@ def test_pictures_are_recorded_with_times_on_the_clock_of_the_scope(rig):
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == outcome.cameras["side"]["n_frames"]
     assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(FPS, rel=0.1)
     video.release()
+    screen = " ".join(CliRunner().invoke(app, ["inspect", str(outcome.folder)]).output.split())
+    assert f"camera side (webcam:0, 96x96 px): {outcome.cameras['side']['n_frames']} pictures, " in screen
+    assert f"frames {outcome.n_frames}, " in screen
     movie = open_movie(str(outcome.folder))  # the session is replayed as before
     assert movie.info.n_frames == outcome.n_frames
     movie.close()

@@ -6,7 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from streamscope.cli.main import app
 from streamscope.config import from_toml
 from streamscope.errors import ConfigError
 from streamscope.session.gate import TriggerGate
@@ -111,6 +113,8 @@ def test_a_session_records_what_the_trigger_wants_and_has_traces_of_every_frame(
     assert noted["on_trigger"]["stretches"] == [[first, after], [second, last]]
     assert noted["on_trigger"]["frames_outside"] == outcome.n_frames - len(frames)
     assert summarise(session).recording.not_recorded == 0
+    screen = " ".join(CliRunner().invoke(app, ["inspect", str(outcome.folder)]).output.split())
+    assert f"trigger input 0, frames {first} to {after - 1}, {second} to {last - 1}; " in screen
     assert session.find_source().own  # for a refit
     assert made[0][1].light == 0
 

@@ -55,6 +55,28 @@ def test_an_index_finds_pictures_of_any_size(tmp_path):
     reader.release()
 
 
+def test_jpegs_without_their_tables_as_webcams_send_them_are_read_too(tmp_path):
+    video = Avi(tmp_path / "0.avi", SHAPE, 30.0, MJPG)
+    for jpeg in JPEGS:
+        bare = without_tables(jpeg)
+        assert len(bare) < len(jpeg)
+        video.append(bare)
+    video.close()
+    np.testing.assert_allclose(
+        colours(tmp_path / "0.avi"), [image.mean(axis=(0, 1)) for image in IMAGES], atol=3
+    )
+
+
+def without_tables(jpeg):
+    """Leave out the usual Huffman tables, which readers of MJPG know."""
+    out, at = jpeg[:2], 2
+    while jpeg[at + 1] != 0xDA:
+        size = 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+        out += b"" if jpeg[at + 1] == 0xC4 else jpeg[at : at + size]
+        at += size
+    return out + jpeg[at:]
+
+
 @pytest.mark.parametrize("lost", [0, 100])
 def test_a_file_that_was_never_finished_is_read_to_its_last_whole_picture(tmp_path, lost):
     video = Avi(tmp_path / "0.avi", SHAPE, 30.0, MJPG)
