@@ -147,7 +147,7 @@ class CameraLane:
         self._n_frames += 1
 
 
-def open_cameras(sources: Sequence[str], quality: int) -> list[BehaviourCamera]:
+def open_cameras(sources: Sequence[str], quality: int, taken: str) -> list[BehaviourCamera]:
     """Return the cameras that are named, connected; none stays open if one cannot be.
 
     Parameters
@@ -156,17 +156,19 @@ def open_cameras(sources: Sequence[str], quality: int) -> list[BehaviourCamera]:
         `[NAME=]DRIVER:INDEX...` of each.
     quality : int
         Of JPEG pictures, 1 to 100.
+    taken : str
+        Name of the scope's folder.
 
     Raises
     ------
     ConfigError
-        If one is named wrongly, or two alike.
+        If one is named wrongly, or as another or the scope.
     SourceError
         If one cannot be used.
     """
     cameras: list[BehaviourCamera] = []
     try:
-        for name, source in named(sources):
+        for name, source in named(sources, taken):
             cameras.append(open_camera(source, name, quality))
     except BaseException:
         for camera in cameras:
@@ -175,8 +177,8 @@ def open_cameras(sources: Sequence[str], quality: int) -> list[BehaviourCamera]:
     return cameras
 
 
-def named(sources: Sequence[str]) -> list[tuple[str, str]]:
-    """Return name and source of each camera.
+def named(sources: Sequence[str], taken: str = "") -> list[tuple[str, str]]:
+    """Return name and source of each camera; none is called as another or `taken`, in whatever case.
 
     Raises
     ------
@@ -184,15 +186,17 @@ def named(sources: Sequence[str]) -> list[tuple[str, str]]:
         If a name is no name, or was given twice.
     """
     out: list[tuple[str, str]] = []
+    names = {taken.casefold()}
     for number, text in enumerate(sources, 1):
         given = re.fullmatch(r"([^=:]+)=(.+)", text.strip())
         usual = NAME if number == 1 else f"{NAME}_{number}"
         name = folder_name(given[1]) if given else usual
-        if name in [taken for taken, _ in out] or (given and name != given[1].strip().replace(" ", "_")):
+        if name.casefold() in names or (given and name != given[1].strip().replace(" ", "_")):
             raise ConfigError(
                 f"the camera {text!r} cannot be called {given[1] if given else name!r}, expected another name of "
                 "letters, digits, - and _ for each; write e.g. side=webcam:0"
             )
+        names.add(name.casefold())
         out.append((name, given[2] if given else text.strip()))
     return out
 

@@ -15,7 +15,7 @@ from streamscope.session.cameras import open_cameras
 from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
 from streamscope.storage.recording import check_room
-from streamscope.storage.session_folder import safe_name
+from streamscope.storage.session_folder import folder_name, safe_name
 from streamscope.types import BehaviourCamera, Device, Footprints, Movie, MovieInfo, Source
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def make_live_plan(
             check_room(_existing(Path(config.out)), info.shape, engine.frames(LEAST_ROOM_S))
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, sys.maxsize)
         cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
-        cameras = tuple(open_cameras(config.cameras, config.camera_quality))
+        cameras = tuple(open_cameras(config.cameras, config.camera_quality, folder_name(info.device)))
     except BaseException:
         device.close()
         raise

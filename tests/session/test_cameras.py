@@ -209,10 +209,12 @@ def test_cameras_are_named_or_counted():
     ]
 
 
-@pytest.mark.parametrize("sources", [["a=webcam:0", "a=webcam:1"], ["CON=webcam:0"], ["a/b=webcam:0"]])
+@pytest.mark.parametrize(
+    "sources", [["a=webcam:0", "A=webcam:1"], ["miniscope=webcam:0"], ["CON=webcam:0"], ["a/b=webcam:0"]]
+)
 def test_names_that_are_none_are_refused(sources):
     with pytest.raises(ConfigError, match=r"cannot be called .*write e.g. side=webcam:0"):
-        named(sources)
+        named(sources, "Miniscope")
 
 
 def test_a_camera_without_a_recording_makes_no_sense():
