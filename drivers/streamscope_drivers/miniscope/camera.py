@@ -142,7 +142,7 @@ def kernel_stamp(camera: Camera, backend: Backend, now_ns: int) -> int | None:
     if not backend.kernel_stamps:
         return None
     kernel_ns = round(camera.get(Property.POS_MSEC) * 1e6)
-    return kernel_ns if 0 <= now_ns - kernel_ns < OLDEST_S * 1e9 else None
+    return kernel_ns if kernel_ns > 0 and 0 <= now_ns - kernel_ns < OLDEST_S * 1e9 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import accumulate
 from statistics import median
 
 from streamscope.types import Picture
@@ -17,8 +18,8 @@ def with_gaps(pictures: Iterable[Picture]) -> Iterator[Picture]:
     """Yield pictures with the number of those missing before each, eight pictures later than they come.
 
     The rate of a webcam falls when its picture gets dark, for good: an interval is long only if it is longer than
-    those before it and those after it. A picture that was fetched late is followed by a short interval, and lacks
-    none.
+    those before it and those after it. Pictures that were fetched late are followed by short intervals, and lack
+    none: what lasts is a loss.
     """
     waiting: deque[tuple[Picture, int]] = deque()  # and the interval before each
     before: deque[int] = deque(maxlen=AROUND)
@@ -44,6 +45,5 @@ def _missing(step: int, before: list[int], after: list[int]) -> int:
     period = max((median(side) for side in (before, after) if len(side) >= AROUND // 2), default=0)
     if not period or step <= LONG * period:
         return 0
-    if after and after[0] < period / LONG and step + after[0] < (1 + LONG) * period:
-        return 0
-    return round(step / period) - 1
+    behind = (elapsed - k * period for k, elapsed in enumerate(accumulate((step, *after)), 1))
+    return round(min(behind) / period)

@@ -114,6 +114,8 @@ def test_a_picture_that_was_only_fetched_late_is_no_loss():
     steady = [33] * 10
     assert sum(judged([*steady, 59, 7, *steady])) == 0
     assert sum(judged([*steady, 59, 33, *steady])) == 1
+    assert sum(judged([*steady, 120, 4, 4, 4, *steady])) == 0  # buffers held them
+    assert judged([*steady, 153, 4, 4, 4, *steady])[10] == 1
     assert judged([*steady, 3330, *steady])[10] == 100
     assert sum(judged([33, 66, 33])) == 0  # too few to know the rate
 
