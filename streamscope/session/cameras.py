@@ -37,6 +37,11 @@ class Since:
         return None if start_ns is None or t_ns < start_ns else (t_ns - start_ns) / 1e9
 
 
+def always(t_ns: int) -> bool:
+    """Return that the picture of any moment is to be recorded."""
+    return True
+
+
 class CameraLane:
     """Writes the pictures of one camera; the body of a thread. Whatever fails ends this recording only.
 

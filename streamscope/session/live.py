@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamscope.session.adjusting import Adjusting
-from streamscope.session.cameras import CameraLane, Since
+from streamscope.session.cameras import CameraLane, Since, always
 from streamscope.session.engine import Engine
 from streamscope.session.freezing import Freezing
 from streamscope.session.gate import TriggerGate
@@ -29,7 +29,7 @@ from streamscope.session.threads import (
 )
 from streamscope.session.writing import Writer
 from streamscope.storage.recording import Recording
-from streamscope.types import Frame, Health
+from streamscope.types import Frame, Health, Source
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
 
@@ -75,17 +75,12 @@ class LivePart:
         self._place = go_first if paced else give_way  # at full speed all wait for the learner
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
         self._stopped = threading.Event()
-        self._source = plan.open_source()
         self.recorder = None if recording is None else Recorder(recording, paced, self._teller())
         by_trigger = plan.config.record_on_trigger if plan.device is not None else None
         self.gate = None if by_trigger is None else TriggerGate(by_trigger, self._teller())
-        if self.recorder is not None:
-            gate = self.gate
-            tap = self.recorder.tap(self._source) if gate is None else gate.tap(self._source, self.recorder)
-            self._source = tap
         since = Since()
-        self._source = since.tap(self._source) if plan.cameras else self._source
-        wanted = (lambda t_ns: True) if self.gate is None else self.gate.wants
+        self._source = since.tap(self._recorded(plan.open_source()))
+        wanted = always if self.gate is None else self.gate.wants
         self.cameras = [
             CameraLane(camera, journal.parent, since, wanted, self._camera_teller(camera.info.name))
             for camera in plan.cameras
@@ -176,6 +171,12 @@ class LivePart:
             tasks = [group.create_task(self._watched(name, body), name=name) for name, body in lanes.items()]
             await asyncio.wait(tasks)
         self._learning.release()
+
+    def _recorded(self, source: Source) -> Source:
+        """Return a source whose frames are recorded on their way, all or by the trigger, if any are to be."""
+        if self.recorder is None:
+            return source
+        return self.recorder.tap(source) if self.gate is None else self.gate.tap(source, self.recorder)
 
     async def _drive(self, source_ended: Callable[[], object]) -> None:
         frames, stopped = self._frames, self._stopped.is_set
