@@ -119,7 +119,8 @@ class Webcam:
             return
         self._told_ns = now_ns
         n, self._lost = self._lost, 0
-        self._capture.tell("lost", f"{n} pictures are missing", {"n": n, "t_ns": picture.t_ns})
+        text = "a picture is missing" if n == 1 else f"{n} pictures are missing"
+        self._capture.tell("lost", text, {"n": n, "t_ns": picture.t_ns})
 
 
 def open_camera(source: str, name: str, quality: int = 90) -> Webcam:
