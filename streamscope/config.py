@@ -12,7 +12,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,7 +31,9 @@ INDICATOR_DECAY_S = {
     "jGCaMP8s": 0.7,
 }
 
-AUTO = "auto"  # as a cell diameter: measure it
+AUTO = "auto"  # as a cell diameter: measure it; as a crop: find it
+NONE = "none"  # as a crop: the whole field
+Window: TypeAlias = tuple[int, int, int, int]  # rows y0 to y1 and columns x0 to x1, px
 
 
 class Settings(BaseModel):
@@ -102,6 +104,71 @@ class RefitConfig(Settings):
     )
 
 
+class PrepareConfig(Settings):
+    """What is done to frames before the engine sees them; a recording has them as they came."""
+
+    crop: str = Field(
+        AUTO, description="part of the field: auto (the disc of a lens, if one is seen), none, or Y0:Y1,X0:X1, px"
+    )
+    bin: int = Field(1, ge=1, le=8, description="means of so many x so many pixels")
+    bin_frames: int = Field(1, ge=1, le=100, description="means of so many frames")
+    blank: str | None = Field(
+        None, description="pixels that are no picture, e.g. metadata: Y0:Y1,X0:X1, several after a semicolon"
+    )
+
+
+class Preparation(Settings):
+    """A `PrepareConfig` for one recording: what is cut, and where a round aperture lies. All in its pixels."""
+
+    crop: Window | None = None
+    disc: tuple[float, float, float] | None = Field(None, description="centre y, x and radius, px")
+    bin: int = 1
+    bin_frames: int = 1
+    blank: tuple[Window, ...] = ()
+    source_shape: tuple[int, int] | None = Field(None, description="(H, W) of the frames as they come")
+
+    @property
+    def averages(self) -> bool:
+        """Return whether a prepared pixel is a mean."""
+        return self.bin > 1 or self.bin_frames > 1
+
+    @property
+    def changes(self) -> bool:
+        """Return whether prepared frames are others than those that come."""
+        return self.averages or self.crop is not None or bool(self.blank)
+
+    def window(self, shape: tuple[int, int]) -> Window:
+        """Return what is used of frames (H, W): whole blocks, which lie as without a crop."""
+        y0, y1, x0, x1 = self.crop or (0, shape[0], 0, shape[1])
+        y0, x0 = y0 // self.bin * self.bin, x0 // self.bin * self.bin
+        return y0, y0 + (y1 - y0) // self.bin * self.bin, x0, x0 + (x1 - x0) // self.bin * self.bin
+
+    def shape(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Return the shape of prepared frames, of frames (H, W)."""
+        y0, y1, x0, x1 = self.window(shape)
+        return (y1 - y0) // self.bin, (x1 - x0) // self.bin
+
+    def place(self, shape: tuple[int, int]) -> tuple[int, int, tuple[int, int]]:
+        """Return the first row and column of prepared frames in the whole field, and its shape, in their pixels.
+
+        `shape` is that of the prepared frames, if nothing else is known.
+        """
+        if self.source_shape is None:
+            return 0, 0, shape
+        y0, _, x0, _ = self.window(self.source_shape)
+        height, width = self.source_shape
+        return y0 // self.bin, x0 // self.bin, (height // self.bin, width // self.bin)
+
+    def prepared_disc(self) -> tuple[float, float, float] | None:
+        """Return centre y, x and radius of the aperture in prepared pixels, None if there is none."""
+        if self.disc is None or self.source_shape is None:
+            return None
+        y0, _, x0, _ = self.window(self.source_shape)
+        y, x, radius = self.disc
+        half = (self.bin - 1) / 2
+        return (y - y0 - half) / self.bin, (x - x0 - half) / self.bin, radius / self.bin
+
+
 class DeviceConfig(Settings):
     """Settings of a camera, where it has them; the rest is set as its type begins. Its frame rate is `fps`."""
 
@@ -158,6 +225,7 @@ class SessionConfig(Settings):
     refit: RefitConfig = RefitConfig()
     wire: WireConfig = WireConfig()
     device: DeviceConfig = DeviceConfig()
+    prepare: PrepareConfig = PrepareConfig()
 
 
 class EngineConfig(Settings):
@@ -174,6 +242,7 @@ class EngineConfig(Settings):
     shapes: ShapesConfig = ShapesConfig()
     deconvolve: DeconvolveConfig = DeconvolveConfig()
     refit: RefitConfig = RefitConfig()
+    prepare: Preparation = Preparation()
 
     @property
     def g(self) -> float:
@@ -231,6 +300,40 @@ def frame_rate(config: SessionConfig, fps: float | None) -> float:
 
 
 _ENGINE_PARTS = ("motion", "background", "detect", "shapes", "deconvolve", "refit")
+
+
+def parse_windows(text: str, shape: tuple[int, int], name: str) -> tuple[Window, ...]:
+    """Return rectangles of a frame (H, W) from text such as 0:1,0:20 or 0:1,0:20;5:6,0:8.
+
+    Parameters
+    ----------
+    text : str
+        Y0:Y1,X0:X1 in px, the last row and column not included; several after a semicolon.
+    shape : tuple of int
+        (H, W) of the frames.
+    name : str
+        Of the setting, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If it is none, or not in the frame.
+    """
+    found = []
+    for part in text.split(";"):
+        try:
+            (y0, y1), (x0, x1) = ([int(n) for n in side.split(":")] for side in part.split(","))
+        except ValueError:
+            raise ConfigError(
+                f"{name} is {text!r}, expected Y0:Y1,X0:X1 in px; give e.g. --{name} 100:500,80:480"
+            ) from None
+        if not (0 <= y0 < y1 <= shape[0] and 0 <= x0 < x1 <= shape[1]):
+            raise ConfigError(
+                f"{name} is {text!r}, expected rows within 0:{shape[0]} and columns within 0:{shape[1]}, the first "
+                "below the last; are rows given first?"
+            )
+        found.append((y0, y1, x0, x1))
+    return tuple(found)
 
 
 def decay_of(indicator: str) -> float:

@@ -26,6 +26,9 @@ FLAG_LATE = 2  # the result left later than one frame period after the frame was
 FLAG_NO_DETECTION = 4  # overload: the learner did not search this frame for new cells
 FLAG_NO_LEARNING = 8  # overload: the learner did not see this frame
 FLAG_BIG_MOTION = 16  # shift larger than one cell diameter
+FLAG_BROKEN = 32  # rows or blocks are not of this picture; with FLAG_BAD_MOTION
+FLAG_FROZEN = 64  # the frame before, once more; with FLAG_BAD_MOTION
+FLAG_SATURATED = 128  # more than 1 % of the pixels have the largest value
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Shift:
     quality: float = 1.0  # correlation with the template, -1..1
     ok: bool = True
     field: FloatArray | None = None  # (gy, gx, 2) px at nodes corner to corner, linear between; None: rigid
+    flags: int = 0  # of FrameResult.flags, those that are known with the shift
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from streamscope.core.readout import Readout
 from streamscope.types import (
     FLAG_BAD_MOTION,
     FLAG_BIG_MOTION,
+    FLAG_FROZEN,
     FloatArray,
     Frame,
     FrameResult,
@@ -24,6 +25,8 @@ from streamscope.types import (
     Shift,
     Tail,
 )
+
+FROZEN = FLAG_BAD_MOTION | FLAG_FROZEN
 
 
 class Infer:
@@ -59,7 +62,7 @@ class Infer:
             With `t_result_ns` 0: the caller has the clock.
         """
         image = self._preprocess.update(frame.image)
-        shift = self._motion.update(image)
+        shift = self._motion.repeat(FROZEN) if self._preprocess.frozen else self._motion.update(image)
         y = self._traces(image, shift, aligned)
         said = y if shift.ok else np.full_like(y, np.nan)  # a bad frame's y is what it is, and tells nothing
         c, s, c_lag, s_lag = self._deconvolver.push(said, 1 + frame.gap)
@@ -108,7 +111,7 @@ class Infer:
 
     def _flags(self, shift: Shift) -> int:
         big = abs(shift.dy) > self._config.cell_diameter_px or abs(shift.dx) > self._config.cell_diameter_px
-        return (0 if shift.ok else FLAG_BAD_MOTION) | (FLAG_BIG_MOTION if big else 0)
+        return shift.flags | (FLAG_BIG_MOTION if big else 0)
 
     @property
     def _ids(self) -> IdArray:

@@ -24,12 +24,14 @@ from streamscope.core.piecewise import Piecewise, Registered
 from streamscope.core.quality import (
     LASTING_S,
     LEAST_STRUCTURE,
+    MOST_SATURATED,
     FrameQuality,
-    edge_margin,
-    row_jump,
-    strange_share,
+    Look,
+    Looker,
+    band_agreements,
+    strange_shares,
 )
-from streamscope.types import DoubleArray, FloatArray, Shift
+from streamscope.types import FLAG_BAD_MOTION, FLAG_SATURATED, DoubleArray, FloatArray, Shift
 
 _INNER, _OUTER = 0.25, 0.42  # standard deviations of the two blurs, cell diameters,
 _INNER_PX, _OUTER_PX = (1.2, 2.0), (2.5, 4.0)  # and within these, px at working resolution
@@ -251,6 +253,7 @@ class Match:
     dx: float
     agreement: float
     inside: bool  # of the reach of the search
+    bands: FloatArray  # (n,) agreement of each band of rows
 
 
 class Scene:
@@ -273,21 +276,25 @@ class Scene:
 
     def match(self, matcher: Matcher, image: FloatArray) -> Match:
         """Return where a band-passed image lies; the matcher holds it, registered."""
-        dy, dx, inside = matcher.coarse(image, self.template)
-        return Match(*matcher.refine(image, self.template, dy, dx), inside)
+        template = self.template
+        dy, dx, inside = matcher.coarse(image, template)
+        dy, dx, agreement = matcher.refine(image, template, dy, dx)
+        bands = band_agreements(matcher.moved, template.mean, template.weight, dy)
+        return Match(dy, dx, agreement, inside, bands)
 
-    def holds(self, found: Match, jump: float, matcher: Matcher) -> bool:
-        """Return whether the image just matched, with this `row_jump`, is a picture of this scene."""
+    def judge(self, found: Match, look: Look, matcher: Matcher) -> int:
+        """Return 0 if the image just matched is a picture of this scene, else flags that say what it is."""
         template = self.template
 
-        def strange() -> float:
-            return strange_share(matcher.moved, matcher.gain, template.mean, template.clip)
+        def strange() -> FloatArray:
+            return strange_shares(matcher.moved, matcher.gain, template.mean, template.clip)
 
-        return found.inside and self.quality.credible(found.agreement, jump, strange)
+        flags = self.quality.judge(found.agreement, look, found.bands, strange)
+        return flags if found.inside else flags | FLAG_BAD_MOTION
 
-    def learn(self, matcher: Matcher, agreement: float, jump: float) -> None:
-        """Let the image that the matcher holds into template and what is usual."""
-        self.quality.remember(agreement, jump)
+    def learn(self, matcher: Matcher, found: Match, look: Look) -> None:
+        """Let the image just matched, which the matcher holds, into template and what is usual."""
+        self.quality.remember(found.agreement, look, found.bands)
         self.n += 1
         template = self.template
         template.follow(matcher.moved, matcher.gain, 1.0 / min(self.n, self._memory))
@@ -354,7 +361,7 @@ class Motion:
         self._former: Scene | None = None  # the one before
         self._coming: Scene | None = None  # of frames in a row that are alike, but not like the scene
         self._last = (0.0, 0.0)
-        self._margin = edge_margin(config.motion.max_shift_px, shape[0])
+        self._look = Looker(shape, config.motion.max_shift_px, config.bits)
         self._piecewise = Piecewise(config, self._band_pass.shape, factor)
 
     def update(self, image: NDArray[np.generic]) -> Shift:
@@ -371,48 +378,52 @@ class Motion:
             In px of the full frame, with a field while the motion is not rigid. Not `ok` if the frame does not
             look like the template; then the last good shift is repeated and the template is left alone.
         """
-        factor = self._band_pass.factor
-        filtered = self._band_pass(image)
+        filtered, look, matcher = self._band_pass(image), self._look(image), self._matcher
+        light = FLAG_SATURATED if look.saturated > MOST_SATURATED else 0
         if self._scene is None:
             if float(np.ptp(filtered)) < _LEAST_STRUCTURE_ADU:
-                return Shift(quality=0.0, ok=False)
+                return Shift(quality=0.0, ok=False, flags=FLAG_BAD_MOTION | light)
             self._scene = Scene(filtered, self._memory)
-            return Shift()
-        matcher, jump = self._matcher, row_jump(image, self._margin)
+            return Shift(flags=light)
         found = self._scene.match(matcher, filtered)
-        if not self._scene.holds(found, jump, matcher):
-            again = self._back(filtered, jump)
+        if flags := self._scene.judge(found, look, matcher):
+            again = self._back(filtered, look)
             if again is None:
-                self._look_elsewhere(filtered, jump)
-                last = (factor * self._last[0], factor * self._last[1])
-                return Shift(*last, found.agreement, ok=False, field=self._piecewise.field)
+                self._look_elsewhere(filtered, look)
+                return self.repeat(flags | light, found.agreement)
             found = again
         self._coming = None
         self._last = (found.dy, found.dx)
         registered = Registered(filtered, matcher.moved, found.dy, found.dx, matcher.gain)
         field = self._piecewise.update(registered, self._scene.template)
-        self._scene.learn(matcher, found.agreement, jump)
-        return Shift(factor * found.dy, factor * found.dx, found.agreement, field=field)
+        self._scene.learn(matcher, found, look)
+        factor = self._band_pass.factor
+        return Shift(factor * found.dy, factor * found.dx, found.agreement, field=field, flags=light)
 
-    def _back(self, filtered: FloatArray, jump: float) -> Match | None:
+    def repeat(self, flags: int, agreement: float = 0.0) -> Shift:
+        """Return the last good shift for a frame that is not used for the reasons given as flags."""
+        dy, dx = (self._band_pass.factor * way for way in self._last)
+        return Shift(dy, dx, agreement, ok=False, field=self._piecewise.field, flags=flags)
+
+    def _back(self, filtered: FloatArray, look: Look) -> Match | None:
         """Return where a frame lies on the scene before, which takes its place again, or None if it does not."""
         if self._former is None:
             return None
         found = self._former.match(self._matcher, filtered)
-        if not self._former.holds(found, jump, self._matcher):
+        if self._former.judge(found, look, self._matcher):
             return None
         self._scene, self._former = self._former, self._scene
         return found
 
-    def _look_elsewhere(self, filtered: FloatArray, jump: float) -> None:
+    def _look_elsewhere(self, filtered: FloatArray, look: Look) -> None:
         """See whether frames unlike the scene look like each other, and let them be the scene if that lasts."""
         scene, matcher = self._scene, self._matcher
         assert scene is not None
         if self._coming is not None:
             found = self._coming.match(matcher, filtered)
             alike = found.agreement > scene.quality.least
-            if alike and self._coming.holds(found, jump, matcher):
-                self._coming.learn(matcher, found.agreement, jump)
+            if alike and not self._coming.judge(found, look, matcher):
+                self._coming.learn(matcher, found, look)
                 if self._coming.n >= self._lasting:
                     self._change(self._coming, scene)
                 return

@@ -34,7 +34,6 @@ from streamscope.offline.survey import Survey
 from streamscope.offline.temporal import Indicator, denoise, events
 from streamscope.offline.timeline import Timeline
 from streamscope.types import (
-    FLAG_BAD_MOTION,
     FLAG_BIG_MOTION,
     DoubleArray,
     FloatArray,
@@ -396,4 +395,4 @@ def _numbered(ids: LongArray, live_ids: IdArray | None, first_new_id: int | None
 def _flags(found: Registration, diameter_px: float) -> LongArray:
     """Return the flags of each frame, (T,), as live ones have them."""
     big = (np.abs(found.shifts) > diameter_px).any(1)
-    return np.asarray(np.where(found.ok, 0, FLAG_BAD_MOTION) | np.where(big, FLAG_BIG_MOTION, 0), np.int64)
+    return np.asarray(found.flags | np.where(big, FLAG_BIG_MOTION, 0), np.int64)

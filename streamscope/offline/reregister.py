@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -20,15 +21,35 @@ from streamscope.core.kernels import sums, warp
 from streamscope.core.kernels.field import warp_field
 from streamscope.core.motion import BandPass, Matcher, Motion, Template
 from streamscope.core.piecewise import Registered
-from streamscope.core.preprocess import grey_levels
-from streamscope.core.quality import LASTING_S, FrameQuality, edge_margin, row_jump, strange_share
+from streamscope.core.preprocess import Stillness, Substitutes, always_full, grey_levels
+from streamscope.core.quality import (
+    LASTING_S,
+    MOST_SATURATED,
+    N_BANDS,
+    FrameQuality,
+    Look,
+    Looker,
+    band_agreements,
+    strange_shares,
+)
 from streamscope.offline.bends import Bends
 from streamscope.offline.store import SCALE, THREADS, FrameStore, WordArray
-from streamscope.types import BoolArray, DoubleArray, FloatArray, ImageArray, Movie
+from streamscope.types import (
+    FLAG_BAD_MOTION,
+    FLAG_FROZEN,
+    FLAG_SATURATED,
+    BoolArray,
+    DoubleArray,
+    FloatArray,
+    ImageArray,
+    LongArray,
+    Movie,
+)
 
 _N_TEMPLATE = 300  # frames that the template is made of
 _HOT_COUNTS = 10.0  # grey levels above the median of the neighbours
 _TRUST = 0.9  # of the usual quality: a live shift that fits so well needs no search
+_DOUBTFUL_BAND = 0.5  # agreement of a band from which on nobody asks more of it
 _FIELD_TRUST = 0.4  # of the usual quality: a frame that fits worse says nothing of its field
 _HALF_ALIKE = (
     0.4  # of the agreement of the best tenth: what is less like the first template is not in the second
@@ -43,6 +64,10 @@ class Registration:
     quality: FloatArray  # (T,) correlation with the template
     fields: FloatArray  # (T, gy, gx, 2) dy, dx on top of the shifts, px
     ok: BoolArray  # (T,)
+    flags: LongArray  # (T,) of FrameResult.flags, those that say what is wrong with a frame
+
+
+_Seen: TypeAlias = tuple[float, Look, FloatArray]  # agreement, look, agreement of bands
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +77,9 @@ class _Measured:
     shifts: FloatArray  # (n, 2) px of the full frame
     quality: FloatArray  # (n,)
     inside: BoolArray  # (n,) the shift lies within the reach of the search
-    jump: FloatArray  # (n,) `row_jump`
-    strange: FloatArray  # (n,) `strange_share`
+    looks: NDArray[np.object_]  # (n,) `Look` of the raw frame
+    bands: FloatArray  # (n, bands) `band_agreements`
+    strange: FloatArray  # (n, bands) `strange_shares`
     bends: DoubleArray  # (n, values)
 
     @classmethod
@@ -62,17 +88,23 @@ class _Measured:
             np.zeros((n, 2), np.float32),
             np.zeros(n, np.float32),
             np.ones(n, bool),
-            np.zeros(n, np.float32),
-            np.zeros(n, np.float32),
+            np.empty(n, np.object_),
+            np.zeros((n, N_BANDS), np.float32),
+            np.zeros((n, N_BANDS), np.float32),
             np.zeros((n, n_values)),
         )
+
+    def seen(self, k: int) -> _Seen:
+        """Return agreement, look and bands of one of the frames."""
+        return float(self.quality[k]), self.looks[k], self.bands[k]
 
     def part(self, part: slice) -> _Measured:
         return _Measured(
             self.shifts[part],
             self.quality[part],
             self.inside[part],
-            self.jump[part],
+            self.looks[part],
+            self.bands[part],
             self.strange[part],
             self.bends[part],
         )
@@ -97,23 +129,24 @@ class SessionAligner:
         sample = np.unique(np.linspace(0, movie.info.n_frames - 1, _N_TEMPLATE).astype(int))
         frames = np.stack([movie.read(t, t + 1)[0] for t in sample])
         self.hot = hot_pixels(grey_levels(frames, config.bits))
+        self._full = Substitutes.of(always_full(frames.mean(0, dtype=np.float32), config.bits))
         self._band_pass = BandPass(config, shape)
         self.factor = self._band_pass.factor
         self._hints = shifts
         self._usual = 1.0
-        self._margin = edge_margin(config.motion.max_shift_px, shape[0])
         first = self._first_shifts(frames) if shifts is None else shifts[sample]
         frames, first = self._pictures(frames, first)
         self._bends = Bends(config, self._band_pass.shape, self.factor)
         self.rigid = not self._bends.settle(self._registered(frames, first), self._template)
         if not self.rigid:
             self._sharpen(frames, first)
+        self._still = Stillness()
         self._lasting = max(config.frames(LASTING_S), 2)
-        self._unusual: list[tuple[float, float]] = []  # agreement and row jump of bad frames in a row
+        self._unusual: list[_Seen] = []  # what is seen of bad frames in a row
         self._quality = FrameQuality()
         found = self._measured(frames, first)
-        for agreement, jump in zip(found.quality, found.jump, strict=True):
-            self._quality.remember(float(agreement), float(jump))
+        for k in range(len(frames)):
+            self._quality.remember(*found.seen(k))
         self._usual = float(np.median(found.quality))
 
     def _first_shifts(self, frames: ImageArray) -> FloatArray:
@@ -131,8 +164,8 @@ class SessionAligner:
         self._template = self._template_of(moved)
         found, quality = self._measured(frames, shifts), FrameQuality()
         for k in np.flatnonzero(found.quality >= _HALF_ALIKE * np.quantile(found.quality, 0.9)):
-            quality.remember(float(found.quality[k]), float(found.jump[k]))
-        good = np.array([_credible(quality, found, k) for k in range(len(frames))])
+            quality.remember(*found.seen(k))
+        good = np.array([not _judged(quality, found, k) for k in range(len(frames))])
         if good.all() or not good.any():
             return frames, shifts
         self._template = self._template_of(moved[good])
@@ -168,19 +201,20 @@ class SessionAligner:
 
     def _measured(self, frames: ImageArray, shifts: FloatArray) -> _Measured:
         """Return what there is to judge the frames of the sample by, with the template as it is."""
-        found, matcher = _Measured.empty(len(frames), 0), self._matcher()
+        found, matcher, look = _Measured.empty(len(frames), 0), self._matcher(), self._looker()
         for k, (frame, shift) in enumerate(zip(frames, shifts, strict=True)):
             image = self.repair(frame)
-            found.quality[k] = matcher.refine(self._band_pass(image), self._template, *self._small(shift))[2]
-            self._inspect(image, matcher, found, k)
+            at = matcher.refine(self._band_pass(image), self._template, *self._small(shift))
+            found.quality[k], found.looks[k] = at[2], look(image)
+            self._inspect(at[0], matcher, found, k)
         return found
 
-    def _inspect(self, image: NDArray[np.generic], matcher: Matcher, found: _Measured, k: int) -> None:
+    def _inspect(self, dy: float, matcher: Matcher, found: _Measured, k: int) -> None:
         """Note what tells a picture from something else; the matcher holds the registered image."""
         template = self._template
-        found.jump[k] = row_jump(image, self._margin)
-        if found.quality[k] < _TRUST * self._usual:  # nobody asks it of the others
-            found.strange[k] = strange_share(matcher.moved, matcher.gain, template.mean, template.clip)
+        found.bands[k] = band_agreements(matcher.moved, template.mean, template.weight, dy)
+        if found.quality[k] < _TRUST * self._usual or (found.bands[k] < _DOUBTFUL_BAND).any():
+            found.strange[k] = strange_shares(matcher.moved, matcher.gain, template.mean, template.clip)
 
     def _small(self, shift: FloatArray) -> tuple[float, float]:
         """Return a shift (2,) at the size of the filtered frames; float32 would compile kernels anew."""
@@ -188,6 +222,9 @@ class SessionAligner:
 
     def _matcher(self) -> Matcher:
         return Matcher(self._band_pass.shape, self._config.motion.max_shift_px / self.factor)
+
+    def _looker(self) -> Looker:
+        return Looker(self._movie.info.shape, self._config.motion.max_shift_px, self._config.bits)
 
     def _moved(self, frame: ImageArray, shift: FloatArray) -> FloatArray:
         filtered = self._band_pass(self.repair(frame))
@@ -201,6 +238,7 @@ class SessionAligner:
         image = frame.copy()
         if self.hot.any():
             image[self.hot] = cv2.medianBlur(frame, 3)[self.hot]
+        self._full.fill(image)
         return grey_levels(image, self._config.bits)
 
     def run(self, store: FrameStore, progress: Callable[[float], None] | None = None) -> Registration:
@@ -211,6 +249,7 @@ class SessionAligner:
             np.zeros(n_frames, np.float32),
             np.zeros((n_frames, *self._bends.grid, 2), np.float32),
             np.zeros(n_frames, bool),
+            np.zeros(n_frames, np.int64),
         )
         with ThreadPoolExecutor(THREADS) as pool:
             for start, stop in store.spans():
@@ -231,8 +270,12 @@ class SessionAligner:
             self._register(frames[part], start + part.start, found.part(part))
 
         list(pool.map(register, _parts(stop - start)))
-        ok = self._judged(found)
-        out.shifts[here], out.quality[here], out.ok[here] = found.shifts, found.quality, ok
+        flags = self._judged(found, self._frozen(frames, start))
+        ok = (flags & FLAG_BAD_MOTION) == 0
+        out.shifts[here], out.quality[here], out.ok[here], out.flags[here] = (
+            *(found.shifts, found.quality),
+            *(ok, flags),
+        )
         if not self.rigid:
             out.fields[here] = self._bends.smooth(
                 found.bends, ok & (found.quality > _FIELD_TRUST * self._usual)
@@ -247,16 +290,31 @@ class SessionAligner:
         list(pool.map(warp_part, _parts(len(good))))
         return words
 
-    def _judged(self, found: _Measured) -> BoolArray:
-        """Return which of consecutive frames are pictures of the tissue, and let those into what is usual.
+    def _frozen(self, frames: ImageArray, start: int) -> BoolArray:
+        """Return which of consecutive frames from `start` on are the frame before once more, (n,)."""
+        out = np.zeros(len(frames), bool)
+        before = self._movie.read(start - 1, start)[0] if start else None
+        for k, frame in enumerate(frames):
+            out[k] = self._still.again(before, frame)
+            before = frame
+        return out
+
+    def _judged(self, found: _Measured, frozen: BoolArray) -> LongArray:
+        """Return the flags of consecutive frames, and let pictures of the tissue into what is usual.
 
         What lasts is the scene, as it is live, if it can be registered to the template of the session.
         """
-        ok = np.zeros(len(found.quality), bool)
-        for k in range(len(ok)):
-            seen = float(found.quality[k]), float(found.jump[k])
-            ok[k] = found.inside[k] and _credible(self._quality, found, k)
-            if ok[k]:
+        flags = np.zeros(len(found.quality), np.int64)
+        for k in range(len(flags)):
+            seen = found.seen(k)
+            if found.looks[k].saturated > MOST_SATURATED:
+                flags[k] |= FLAG_SATURATED
+            if frozen[k]:
+                flags[k] |= FLAG_BAD_MOTION | FLAG_FROZEN
+                continue
+            wrong = _judged(self._quality, found, k)
+            flags[k] |= wrong if found.inside[k] else wrong | FLAG_BAD_MOTION
+            if not flags[k] & FLAG_BAD_MOTION:
                 self._quality.remember(*seen)
                 self._unusual.clear()
             elif found.inside[k] and seen[0] > self._quality.least:
@@ -268,7 +326,7 @@ class SessionAligner:
                 for one in self._unusual:
                     self._quality.remember(*one)
                 self._unusual.clear()
-        return ok
+        return flags
 
     def _find(self, matcher: Matcher, filtered: FloatArray, t: int) -> tuple[float, float, float, bool]:
         """Return shift, quality, and whether it was in reach, of frame `t`: near its live shift, or anywhere."""
@@ -283,14 +341,18 @@ class SessionAligner:
 
     def _register(self, frames: ImageArray, first: int, found: _Measured) -> None:
         """Find the shifts of frames, whether they are pictures, and what they say of their fields."""
-        matcher, band_pass = self._matcher(), BandPass(self._config, self._movie.info.shape)
+        matcher, look, band_pass = (
+            *(self._matcher(), self._looker()),
+            BandPass(self._config, self._movie.info.shape),
+        )
         row = np.zeros(band_pass.shape[1] + 3, np.float32)
         for k, frame in enumerate(frames):
             image = self.repair(frame)
             filtered = band_pass(image)
             dy, dx, found.quality[k], found.inside[k] = self._find(matcher, filtered, first + k)
             found.shifts[k] = self.factor * dy, self.factor * dx
-            self._inspect(image, matcher, found, k)
+            found.looks[k] = look(image)
+            self._inspect(dy, matcher, found, k)
             if not self.rigid:
                 registered = Registered(filtered, matcher.moved, dy, dx, matcher.gain)
                 found.bends[k] = self._bends.measure(registered, self._template, row)
@@ -315,8 +377,8 @@ def hot_pixels(frames: NDArray[np.generic]) -> BoolArray:
     return np.asarray(mean - cv2.medianBlur(mean, 3) > _HOT_COUNTS)
 
 
-def _credible(quality: FrameQuality, found: _Measured, k: int) -> bool:
-    return quality.credible(float(found.quality[k]), float(found.jump[k]), lambda: float(found.strange[k]))
+def _judged(quality: FrameQuality, found: _Measured, k: int) -> int:
+    return quality.judge(*found.seen(k), lambda: found.strange[k])
 
 
 def _parts(n: int) -> list[slice]:

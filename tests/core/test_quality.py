@@ -12,8 +12,18 @@ from streamscope.core.background import SparseRows
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.infer import Infer
 from streamscope.core.motion import Motion
-from streamscope.core.quality import LASTING_S, FrameQuality, row_jump
-from streamscope.types import FLAG_BAD_MOTION, Footprints, Frame, Kinetics
+from streamscope.core.kernels import look as kernels
+from streamscope.core.quality import LASTING_S, FrameQuality, Look, Looker, band_agreements, strange_shares
+from streamscope.testing import naive_frames as naive
+from streamscope.types import (
+    FLAG_BAD_MOTION,
+    FLAG_BROKEN,
+    FLAG_FROZEN,
+    FLAG_SATURATED,
+    Footprints,
+    Frame,
+    Kinetics,
+)
 
 CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.6)
 SHAPE = (96, 112)
@@ -58,6 +68,32 @@ def torn(frame, rng):
     return np.concatenate([frame[:48], frame[:48]])
 
 
+def lower_part_of_another_place(frame, rng):
+    return np.concatenate([frame[:64], frame[8:40]])
+
+
+def lower_part_shifted(frame, rng):
+    return np.concatenate([frame[:60], np.roll(frame[60:], 20, 1)])
+
+
+def a_block_of_noise(frame, rng):
+    out = frame.copy()
+    out[30:42, 20:50] = rng.integers(0, 255, (12, 30))
+    return out
+
+
+def a_block_without_light(frame, rng):
+    out = frame.copy()
+    out[40:56, 20:90] = 30
+    return out
+
+
+def a_few_rows_of_salt(frame, rng):
+    out = frame.copy()
+    out[50:54] = np.where(rng.random((4, SHAPE[1])) < 0.5, 40, 220)
+    return out
+
+
 EPOCH = Epoch(
     number=1,
     frame=0,
@@ -74,9 +110,13 @@ EPOCH = Epoch(
     kinetics=Kinetics(0.6),
 )
 BROKEN = [black, saturated, noise, dark_rows, every_fourth_row_lost, rows_of_noise, torn]
+PARTS = [
+    *(lower_part_of_another_place, lower_part_shifted),
+    *(a_block_of_noise, a_block_without_light, a_few_rows_of_salt),
+]
 
 
-@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("broken", [*BROKEN, *PARTS])
 def test_a_broken_frame_is_flagged_and_those_after_it_are_not(broken):
     rng = np.random.default_rng(2)
     motion = Motion(CONFIG, SHAPE)
@@ -112,26 +152,108 @@ def test_bright_events_are_no_broken_frame():
         assert motion.update(np.clip(frame + spots * (t > 60), 0, 255).astype(np.uint8)).ok
 
 
+@pytest.mark.parametrize("broken", PARTS)
+def test_a_frame_with_a_broken_part_says_so(broken):
+    rng = np.random.default_rng(6)
+    motion = Motion(CONFIG, SHAPE)
+    flags = [motion.update(broken(f, rng) if t == 30 else f).flags for t, f in enumerate(frames(40))]
+    assert flags == [FLAG_BAD_MOTION | FLAG_BROKEN if t == 30 else 0 for t in range(40)]
+
+
+def test_a_step_of_the_gain_makes_all_tiles_rough_and_no_frame_broken():
+    motion = Motion(CONFIG, SHAPE)
+    for t, frame in enumerate(frames(80, sd=2.0)):
+        dim = 0.25 * frame.astype(np.float32)
+        shown = np.clip(np.round(dim * (3.5 if t > 40 else 1)), 0, 255).astype(np.uint8)
+        assert motion.update(shown).flags == 0
+
+
+def test_a_saturated_frame_is_flagged_and_used():
+    motion = Motion(CONFIG, SHAPE)
+    for t, frame in enumerate(frames(60)):
+        shift = motion.update(np.clip(frame * (2.2 if t > 30 else 1.0), 0, 255).astype(np.uint8))
+        assert (shift.ok, shift.flags) == (True, FLAG_SATURATED if t > 30 else 0)
+
+
+def test_a_frame_that_comes_twice_is_flagged_unless_that_is_the_rule():
+    infer, aligned = Infer(CONFIG, SHAPE), np.zeros(SHAPE, np.float32)
+    movie = list(frames(40))
+    movie[30:33] = [movie[29]] * 3
+    results = [infer(Frame(t, image, 0), aligned) for t, image in enumerate(movie)]
+    frozen = FLAG_BAD_MOTION | FLAG_FROZEN
+    assert [r.flags for r in results] == [frozen if 30 <= t < 33 else 0 for t in range(40)]
+    assert {(r.shift.dy, r.shift.dx) for r in results[29:33]} == {(results[29].shift.dy, results[29].shift.dx)}
+    still = Infer(CONFIG, SHAPE)
+    assert not any(still(Frame(t, movie[0], 0), aligned).flags for t in range(20))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_a_frame_looks_like_is_that_of_its_naive_twin(dtype):
+    rng = np.random.default_rng(8)
+    for shape, tiles in (((17, 22), (2, 4)), ((9, 35), (1, 4)), ((24, 16), (3, 1))):
+        image = rng.integers(0, 256, shape).astype(dtype)
+        grain, level, rows = (np.zeros(s, np.float32) for s in (tiles, tiles, shape[0]))
+        line = np.zeros(shape[1], np.float32)
+        full = kernels.look(image, np.float32(200), 8, line, grain, level, rows)
+        expected = naive.look(image, 200, 8, *tiles)
+        for got, wanted in zip((full, grain, level, rows), expected, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
+def test_agreement_of_bands_is_that_of_its_naive_twin():
+    rng = np.random.default_rng(9)
+    for height, n in ((25, 12), (40, 12), (13, 5)):
+        moved, template = rng.normal(size=(2, height, 15)).astype(np.float32)
+        weight = rng.random((height, 15)).astype(np.float32)
+        out = np.zeros(n, np.float32)
+        kernels.band_agreements(moved, template, weight, out)
+        np.testing.assert_allclose(out, naive.band_agreements(moved, template, weight, n), atol=1e-5)
+
+
+def test_bands_that_are_out_of_view_are_not_judged():
+    rng = np.random.default_rng(10)
+    image, weight = rng.normal(size=(48, 20)).astype(np.float32), np.ones((48, 20), np.float32)
+    bands = band_agreements(image, image, weight, 5.5)
+    assert np.isnan(bands).tolist() == [False] * 10 + [True] * 2
+    assert np.isnan(band_agreements(image, image, weight, -0.5)).tolist() == [True] + [False] * 11
+
+
+def test_strange_shares_are_those_of_the_bands():
+    moved = np.zeros((48, 20), np.float32)
+    moved[8:12] = 3
+    shares = strange_shares(moved, 1.0, np.zeros_like(moved), np.ones_like(moved))
+    assert shares.tolist() == [0, 0, 1] + [0] * 9
+
+
+def a_look(jump=1.0):
+    return Look(jump, 0.0, np.full((2, 4), 3, np.float32), np.full((2, 4), 90, np.float32))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_rows_that_differ_from_their_neighbours_make_a_jump(dtype):
     image = np.tile((2 * np.arange(40, 0, -1))[:, None], (1, 30)).astype(
         dtype
     )  # it falls: no unsigned numbers
-    assert row_jump(image, 4) == pytest.approx(0, abs=1e-3)
+    look = Looker((40, 30), 4)
+    assert look(image).jump == pytest.approx(0, abs=1e-3)
     image[20] += 10
-    assert row_jump(image, 4) == pytest.approx(20, abs=1e-3)
+    assert look(image).jump == pytest.approx(20, abs=1e-3)
 
 
 def test_what_is_usual_survives_its_state():
-    quality = FrameQuality()
+    quality, bands = FrameQuality(), np.full(12, 0.9, np.float32)
+    calm, wild = np.zeros(12, np.float32), np.full(12, 0.5, np.float32)
     for k in range(20):
-        quality.remember(0.9 + 0.001 * k, 1.0)
+        quality.remember(0.9 + 0.001 * k, a_look(), bands)
     again = FrameQuality.from_state(quality.state())
     for agreement, jump in ((0.9, 1.0), (0.2, 1.0), (0.9, 30.0), (np.nan, 1.0)):
-        said = [q.credible(agreement, jump, lambda: 0.0) for q in (quality, again)]
-        assert said == [agreement == 0.9 and jump == 1.0] * 2
-    assert not quality.credible(0.5, 1.0, lambda: 0.5)  # half the agreement, and strange all over
-    assert quality.credible(0.5, 1.0, lambda: 0.1)
+        said = [q.judge(agreement, a_look(jump), bands, lambda: calm) for q in (quality, again)]
+        assert [not flags for flags in said] == [agreement == 0.9 and jump == 1.0] * 2
+    assert quality.judge(0.5, a_look(), bands, lambda: wild)  # half the agreement, and strange all over
+    assert not quality.judge(0.5, a_look(), bands, lambda: calm)
+    bands[3] = 0.2
+    assert quality.judge(0.9, a_look(), bands, lambda: wild) == FLAG_BAD_MOTION | FLAG_BROKEN
+    assert not quality.judge(0.9, a_look(), bands, lambda: calm)  # a large event
 
 
 def test_the_filled_edges_of_a_recording_that_was_registered_before_are_no_broken_frames():
