@@ -108,7 +108,8 @@ class PrepareConfig(Settings):
     """What is done to frames before the engine sees them; a recording has them as they came."""
 
     crop: str = Field(
-        AUTO, description="part of the field: auto (the disc of a lens, if one is seen), none, or Y0:Y1,X0:X1, px"
+        AUTO,
+        description="part of the field: auto (the disc of a lens, if one is seen), none, or Y0:Y1,X0:X1, px",
     )
     bin: int = Field(1, ge=1, le=8, description="means of so many x so many pixels")
     bin_frames: int = Field(1, ge=1, le=100, description="means of so many frames")
@@ -260,6 +261,7 @@ def engine_config(
     fps: float | None,
     um_per_px: float | None,
     bits: int = 8,
+    binned: int = 1,
 ) -> EngineConfig:
     """Return the settings of the engine for a recording of `shape`, or say what is missing.
 
@@ -273,20 +275,23 @@ def engine_config(
         What the recording says of itself; the user's values win.
     bits : int
         Of its pixels.
+    binned : int
+        How many pixels of the source, each way, one of these is the mean of; settings in px are in those.
 
     Raises
     ------
     ConfigError
         If the frame rate or pixel size is not known, or the diameter makes no sense for the frame.
     """
-    fps = frame_rate(config, fps)
+    fps, motion = frame_rate(config, fps), config.motion
     um_per_px = config.um_per_px or um_per_px
     return EngineConfig(
-        cell_diameter_px=diameter_px(config.cell_diameter, shape, um_per_px),
+        cell_diameter_px=diameter_px(config.cell_diameter, shape, um_per_px, binned),
         fps=fps,
         decay_s=config.deconvolve.decay_s or decay_of(config.indicator),
         um_per_px=um_per_px,
         bits=bits,
+        motion=motion.model_copy(update={"max_shift_px": motion.max_shift_px / binned}),
         **{name: getattr(config, name) for name in _ENGINE_PARTS},
     )
 
@@ -299,7 +304,7 @@ def frame_rate(config: SessionConfig, fps: float | None) -> float:
     return fps
 
 
-_ENGINE_PARTS = ("motion", "background", "detect", "shapes", "deconvolve", "refit")
+_ENGINE_PARTS = ("background", "detect", "shapes", "deconvolve", "refit")
 
 
 def parse_windows(text: str, shape: tuple[int, int], name: str) -> tuple[Window, ...]:
@@ -348,8 +353,8 @@ def decay_of(indicator: str) -> float:
     )
 
 
-def diameter_px(text: str, shape: tuple[int, int], um_per_px: float | None) -> float:
-    """Return the cell diameter in px from text such as 13um or 8px."""
+def diameter_px(text: str, shape: tuple[int, int], um_per_px: float | None, binned: int = 1) -> float:
+    """Return the cell diameter in px from text such as 13um or 8px, these being px of the source before `binned`."""
     value, unit = _split_number(text)
     if unit in ("um", "µm", "μm"):
         if um_per_px is None:
@@ -359,7 +364,7 @@ def diameter_px(text: str, shape: tuple[int, int], um_per_px: float | None) -> f
             )
         px = value / um_per_px
     elif unit == "px":
-        px = value
+        px = value / binned
     else:
         raise ConfigError(
             f"cell diameter {text!r} is not a number with um or px; write e.g. 13um or 8px, or auto"

@@ -127,6 +127,18 @@ class Footprints:
                 out[pixels, k] = weights / max(float(weights.max()), 1e-12)
         return out.reshape(*self.shape, self.n)
 
+    def placed(self, top: int, left: int, shape: tuple[int, int]) -> Footprints:
+        """Return the footprints in a frame of `shape`, moved by `top` rows and `left` columns, and cut there."""
+        if (top, left, shape) == (0, 0, self.shape):
+            return self
+        columns = []
+        for k in range(self.n):
+            pixels, weights = self.column(k)
+            y, x = pixels // self.shape[1] + top, pixels % self.shape[1] + left
+            inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
+            columns.append(((y * shape[1] + x)[inside].astype(np.int32), weights[inside]))
+        return Footprints.from_columns(shape, columns)
+
     @staticmethod
     def from_columns(shape: tuple[int, int], columns: list[tuple[IntArray, FloatArray]]) -> Footprints:
         """Return footprints made of (pixels, weights) pairs."""

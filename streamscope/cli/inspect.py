@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streamscope.config import Preparation
 from streamscope.storage.live import EventRecord
 from streamscope.storage.session_folder import SessionFolder, open_session
 from streamscope.storage.summary import (
@@ -86,12 +87,27 @@ def _recording(folder: SessionFolder) -> Iterator[tuple[str, str]]:
     height, width = folder.shape
     um = "um per px not known" if engine["um_per_px"] is None else f"{engine['um_per_px']:g} um per px"
     yield "recording", f"{source['spec']} ({source['device']}, {height}x{width} px, {um})"
+    if told := _prepared(folder.engine.prepare):
+        yield "", told
     measured = folder.ours.get("estimates", {}).get("cell_diameter")
     sure = "" if measured is None else f" (measured, confidence {measured['confidence']:.2f})"
     yield (
         "",
         f"cell diameter {engine['cell_diameter_px']:.1f} px{sure}, {engine['fps']:g} fps, {config['indicator']}",
     )
+
+
+def _prepared(prepare: Preparation) -> str:
+    """Return in words what was done to the frames, empty if nothing was."""
+    told = []
+    if prepare.crop is not None:
+        y0, y1, x0, x1 = prepare.crop
+        told.append(f"cropped to rows {y0}:{y1}, columns {x0}:{x1}")
+    if prepare.bin > 1:
+        told.append(f"means of {prepare.bin}x{prepare.bin} px")
+    if prepare.bin_frames > 1:
+        told.append(f"means of {prepare.bin_frames} frames")
+    return ", ".join(told)
 
 
 def _frames(frames: FrameCounts, expected: int) -> str:
@@ -101,9 +117,11 @@ def _frames(frames: FrameCounts, expected: int) -> str:
 
 
 def _losses(frames: FrameCounts) -> str:
+    why = ", ".join(f"{n} {what}" for n, what in ((frames.broken, "broken"), (frames.frozen, "frozen")) if n)
     return (
         f"{frames.lost} missing (gaps: {frames.gaps}), {frames.never_inferred} dropped, "
-        f"{frames.bad_motion} with doubtful motion, {frames.late} late"
+        f"{frames.bad_motion} with doubtful motion{f' ({why})' if why else ''}, {frames.late} late"
+        + (f", {frames.saturated} saturated" if frames.saturated else "")
     )
 
 

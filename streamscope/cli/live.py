@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamscope.cli.options import (
+    Bin,
     Bind,
+    BinFrames,
+    Blank,
     Config,
+    Crop,
     DeviceFps,
     DeviceType,
     Focus,
@@ -58,6 +62,10 @@ def live(
     bind: Bind = None,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
+    crop: Crop = None,
+    bin_px: Bin = None,
+    bin_frames: BinFrames = None,
+    blank: Blank = None,
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Write every frame into the session folder.")
     ] = True,
@@ -94,6 +102,10 @@ def live(
         "device.led2": led2,
         "device.gain": gain,
         "device.focus": focus,
+        "prepare.crop": crop,
+        "prepare.bin": bin_px,
+        "prepare.bin_frames": bin_frames,
+        "prepare.blank": blank,
     }
     run_plan(live_plan(device, index, config, given, refit, record, freeze_after, seed))
 

@@ -62,4 +62,24 @@ SeedFile: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+Crop: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Part of the field: auto (the disc of a GRIN lens, if one is seen), none, or rows and columns.",
+        metavar="auto|none|Y0:Y1,X0:X1",
+        show_default="auto",
+    ),
+]
+Bin: TypeAlias = Annotated[
+    int | None, typer.Option("--bin", help="Use means of N x N pixels.", show_default="1", min=1, max=8)
+]
+BinFrames: TypeAlias = Annotated[
+    int | None, typer.Option(help="Use means of N frames.", show_default="1", min=1, max=100)
+]
+Blank: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Pixels that are no picture, e.g. metadata.", metavar="Y0:Y1,X0:X1", show_default=False
+    ),
+]
 Refit: TypeAlias = Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")]

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, SeedFile, Subject
+from streamscope.cli.options import (
+    Bin,
+    Bind,
+    BinFrames,
+    Blank,
+    Config,
+    Crop,
+    FreezeAfter,
+    Indicator,
+    Out,
+    Refit,
+    SeedFile,
+    Subject,
+)
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
@@ -43,6 +56,10 @@ def replay(
     loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
+    crop: Crop = None,
+    bin_px: Bin = None,
+    bin_frames: BinFrames = None,
+    blank: Blank = None,
     rois: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +88,10 @@ def replay(
         "out": None if out is None else str(out),
         "subject": subject,
         "rois": rois,
+        "prepare.crop": crop,
+        "prepare.bin": bin_px,
+        "prepare.bin_frames": bin_frames,
+        "prepare.blank": blank,
         "wire.bind": bind,
     }
     run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed, record))

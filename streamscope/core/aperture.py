@@ -17,7 +17,9 @@ _MOST_RESIDUAL = 0.03  # of the edge from its circle, radii, rms
 _LEAST_ARC = 0.5  # of the circle whose edge is in the field
 _LEAST_ALIKE = 0.92  # common part of what is bright and the disc
 _INSIDE, _OUTSIDE = (0.86, 0.95), (1.05, 1.14)  # rings whose light is compared, radii
-_LARGEST_RATIO = 0.5  # of the light outside to inside; fields that fade to the corners keep 0.8 over so short a way
+_LARGEST_RATIO = (
+    0.5  # of the light outside to inside; fields that fade to the corners keep 0.8 over so short a way
+)
 _LEAST_RADIUS, _LARGEST_RADIUS = 0.2, 0.75  # of the longer side
 _MARGIN_PX = 2  # around the disc
 
@@ -59,9 +61,22 @@ def find_aperture(frames: NDArray[np.generic], largest: int) -> Aperture | None:
     return min(discs, key=lambda disc: disc.ratio, default=None)
 
 
-def outside(shape: tuple[int, int], disc: tuple[float, float, float] | None, margin: float = 0.0) -> BoolArray:
+def outside(
+    shape: tuple[int, int], disc: tuple[float, float, float] | None, margin: float = 0.0
+) -> BoolArray:
     """Return which pixels (H, W) lie outside of a disc that is smaller by a margin, px; none without a disc."""
     return depth(shape, disc) < margin
+
+
+def border_distance(
+    places: DoubleArray, shape: tuple[int, ...], disc: tuple[float, float, float] | None
+) -> DoubleArray:
+    """Return how far places (n, 2) y, x are from the border of a field (H, W), or from the rim of a disc, px."""
+    last = np.array(shape[:2]) - 1
+    away = np.minimum(places, last - places).min(1)
+    if disc is not None:
+        away = np.minimum(away, disc[2] - np.hypot(places[:, 0] - disc[0], places[:, 1] - disc[1]))
+    return np.asarray(away, np.float64)
 
 
 def depth(shape: tuple[int, int], disc: tuple[float, float, float] | None) -> FloatArray:
@@ -95,7 +110,9 @@ def _disc(image: FloatArray, level: float) -> Aperture | None:
     inside = ~outside(mask.shape, circle)
     if (inside & mask).sum() < _LEAST_ALIKE * (inside | mask).sum():
         return None
-    away_from = np.hypot(*(np.mgrid[: mask.shape[0], : mask.shape[1]] - np.array([y, x])[:, None, None])) / radius
+    away_from = (
+        np.hypot(*(np.mgrid[: mask.shape[0], : mask.shape[1]] - np.array([y, x])[:, None, None])) / radius
+    )
     rings = [(a <= away_from) & (away_from < b) for a, b in (_INSIDE, _OUTSIDE)]
     if not all(ring.any() for ring in rings):
         return None

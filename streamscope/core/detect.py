@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 
 from streamscope.config import EngineConfig
+from streamscope.core.aperture import outside
 from streamscope.core.background import RingGeometry
 from streamscope.core.crew import Crew
 from streamscope.core.kernels import score
-from streamscope.types import FloatArray
+from streamscope.types import BoolArray, FloatArray
 
 _LEAST_SHARE = 0.8  # of frames in which a site must be in the field
 _MAX_CANDIDATES = 200
@@ -30,6 +31,14 @@ class Candidate:
     score: float
 
 
+def hidden(config: EngineConfig, grid: RingGeometry) -> BoolArray:
+    """Return which blocks (h, w) lie outside of the disc that a lens shows; none where the whole field is seen."""
+    disc, step = config.prepare.prepared_disc(), grid.step
+    if disc is None:
+        return np.zeros(grid.grid, np.bool_)
+    return outside(grid.grid, ((disc[0] + 0.5) / step - 0.5, (disc[1] + 0.5) / step - 0.5, disc[2] / step))
+
+
 class Detector:
     """Keeps the score of the residual and gives its maxima block by block."""
 
@@ -44,6 +53,7 @@ class Detector:
         self._fps = config.fps
         self.planes = np.zeros((7, *grid.grid), np.float32)
         self._zmax = np.zeros(grid.grid, np.float32)
+        self._outside = hidden(config, grid)
         self._n = 0
         self._waiting = np.zeros((_TOGETHER, *grid.grid), np.float32)  # frames that are not in the score yet
         self._insides = np.zeros((_TOGETHER, 4), np.int64)
@@ -101,6 +111,7 @@ class Detector:
         """Return the maxima of the block that ends here, at most 200, strongest first, and begin a new block."""
         if self._n_waiting:
             self._score_waiting()
+        self._zmax[self._outside] = 0
         places = np.zeros((int(np.count_nonzero(self._zmax >= self._threshold)), 2), np.int64)
         n = score.local_maxima(
             self._zmax,

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamscope.config import EngineConfig
+from streamscope.core.aperture import border_distance
 from streamscope.core.background import apply_ring, bin_down, ring_mean_weights, spread_up
 from streamscope.core.births import Birth, Births
 from streamscope.core.crew import Crew
@@ -380,8 +381,9 @@ class Learner:
 
     def _from_border(self) -> DoubleArray:
         """Return how far the bright part of each footprint is from the border of the field, cell diameters."""
-        bright, last = self._shapes.bright, np.array(self._shape) - 1
-        return np.asarray(np.minimum(bright, last - bright).min(1) / self._config.cell_diameter_px)
+        bright = self._shapes.bright
+        away = border_distance(bright, self._shape, self._config.prepare.prepared_disc())
+        return np.asarray(away / self._config.cell_diameter_px)
 
     def _remove(self, positions: list[int]) -> None:
         """Take components out of model and memory."""

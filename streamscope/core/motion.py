@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.config import EngineConfig
+from streamscope.core.aperture import depth
 from streamscope.core.kernels import filters, warp
 from streamscope.core.piecewise import Piecewise, Registered
 from streamscope.core.quality import (
@@ -43,6 +44,7 @@ _LARGEST_STEP_PX, _LARGEST_WAY_PX = 0.7, 1.5
 _SMALLEST_GAIN = 0.05
 _HALVE_FROM_PX = 200
 _LARGEST_DRIFT_PX = 0.03
+_RIM_PX = (8.0, 14.0)  # from the rim of a lens: no votes, full votes; px at working resolution
 _LEAST_STRUCTURE_ADU = 0.5  # a frame without any is no reference
 _SAME_PLACE = 0.3  # agreement of two scenes from which their distance is known
 _TEMPLATE_PARTS = ("mean", "variance", "spectrum", "equations", "weight", "clip")
@@ -97,16 +99,20 @@ class Correlation:
     """Correlates images with a template by Fourier transforms, at half size if they are large.
 
     The peak is only where Gauss-Newton starts from. What is transformed is the largest middle part of the image
-    whose sides have no other factors than 2, 3 and 5.
+    whose sides have no other factors than 2, 3 and 5. Images are multiplied with the votes of their pixels, where not
+    all of the field is seen: a rim that stands still would be the strongest of what is in them.
     """
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    def __init__(self, shape: tuple[int, int], votes: FloatArray | None = None) -> None:
         self.factor = 2 if min(shape) >= _HALVE_FROM_PX else 1
         self._small = np.zeros((shape[0] // self.factor, shape[1] // self.factor), np.float32)
         self._line = np.zeros(shape[1], np.float32)
         h, w = (_smooth_size(n) for n in self._small.shape)
         self._at = (self._small.shape[0] - h) // 2, (self._small.shape[1] - w) // 2
         self._window = _window((h, w))
+        if votes is not None:
+            y, x = self._at
+            self._window *= votes[:: self.factor, :: self.factor][y : y + h, x : x + w]
         self._flat = np.ones((h, w), np.float32)
         self._image, self._spectrum = np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)
 
@@ -144,6 +150,26 @@ def _window(shape: tuple[int, int]) -> FloatArray:
     return np.outer(*(_flanks(n) for n in shape)).astype(np.float32)
 
 
+def votes_by_place(config: EngineConfig, band_pass: BandPass) -> FloatArray:
+    """Return the votes of the pixels of filtered images by their place, (h, w): none near the border of the field.
+
+    Nor near the rim of a lens: it stands still while the tissue moves, and is by far the strongest edge.
+    """
+    window, disc, factor = _window(band_pass.shape), config.prepare.prepared_disc(), band_pass.factor
+    if disc is None:
+        return window
+    small = ((disc[0] - 0.5) / factor, (disc[1] - 0.5) / factor, disc[2] / factor)
+    inside = depth(band_pass.shape, small) - _RIM_PX[0]
+    part = np.clip(inside / (_RIM_PX[1] - _RIM_PX[0]), 0, 1)
+    return np.asarray(window * (0.5 - 0.5 * np.cos(np.pi * part)), np.float32)
+
+
+def make_matcher(config: EngineConfig, band_pass: BandPass) -> Matcher:
+    """Return a matcher for filtered images."""
+    votes = None if config.prepare.disc is None else votes_by_place(config, band_pass)
+    return Matcher(band_pass.shape, config.motion.max_shift_px / band_pass.factor, votes)
+
+
 def _flanks(n: int) -> DoubleArray:
     edge = max(2, n // 10)
     ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(edge) + 0.5) / edge)
@@ -155,12 +181,12 @@ def _flanks(n: int) -> DoubleArray:
 class Template:
     """What frames are registered to: mean image, residual variance, and what is derived from them."""
 
-    def __init__(self, first: FloatArray) -> None:
+    def __init__(self, first: FloatArray, window: FloatArray | None = None) -> None:
         self.mean = first.copy()
         self.variance = np.full_like(first, float(first.var()) + 1e-6)
         self.weight, self.clip = np.zeros_like(first), np.zeros_like(first)
         self.equations = np.zeros(4)  # sums of w gy gy, w gy gx, w gx gx, w mean mean
-        self._window = _window(first.shape)
+        self._window = _window(first.shape) if window is None else window
         self._weighted = np.zeros_like(first)
         self._correlation = Correlation((first.shape[0], first.shape[1]))
         self.refresh()
@@ -191,14 +217,14 @@ class Template:
 class Matcher:
     """Finds the shift of one band-passed image against a template."""
 
-    def __init__(self, shape: tuple[int, int], max_shift_px: float) -> None:
+    def __init__(self, shape: tuple[int, int], max_shift_px: float, votes: FloatArray | None = None) -> None:
         self.max_lag = int(min(math.ceil(max_shift_px), shape[0] // 3, shape[1] // 3))
         self.moved = np.zeros(shape, np.float32)
         self.gain = 1.0
         self._row = np.zeros(shape[1] + 3, np.float32)
         self._start, self._found = np.zeros(2), np.zeros(4)
         self._limits = np.array([_LARGEST_STEP_PX, _LARGEST_WAY_PX, _SMALLEST_GAIN])
-        self._correlation = Correlation(shape)
+        self._correlation = Correlation(shape, votes)
 
     def coarse(self, image: FloatArray, template: Template) -> tuple[float, float, bool]:
         """Return the shift at the correlation's peak, and whether the peak lies inside the window."""
@@ -265,10 +291,13 @@ class Scene:
         Band-passed reference.
     memory : int
         Frames of the running means.
+    window : ndarray, shape (h, w), float32
+        Votes of the pixels by their place.
     """
 
-    def __init__(self, first: FloatArray, memory: int) -> None:
-        self.template = Template(first)
+    def __init__(self, first: FloatArray, memory: int, window: FloatArray) -> None:
+        self.template = Template(first, window)
+        self._window = window
         self.quality = FrameQuality()
         self.n = 1
         self._memory = memory
@@ -301,7 +330,7 @@ class Scene:
         if self.n < 100 or self.n % _REFRESH_FRAMES == 0:
             template.refresh()
         if self.n == self._memory:
-            self._anchor = Template(template.mean)
+            self._anchor = Template(template.mean, self._window)
         elif self._anchor is not None and self.n % self._memory == 0:
             self._pull_back(matcher, self._anchor)
 
@@ -332,13 +361,13 @@ class Scene:
         return out | {f"quality.{name}": value for name, value in self.quality.state().items()}
 
     @classmethod
-    def from_state(cls, memory: int, state: dict[str, np.ndarray | float | int]) -> Scene:
+    def from_state(cls, memory: int, window: FloatArray, state: dict[str, np.ndarray | float | int]) -> Scene:
         """Return a scene that goes on where `state` was taken."""
-        self = cls(np.array(state["mean"]), memory)
+        self = cls(np.array(state["mean"]), memory, window)
         for name in _TEMPLATE_PARTS:
             setattr(self.template, name, np.array(state[name]))
         if "anchor" in state:
-            self._anchor = Template(np.array(state["anchor"]))
+            self._anchor = Template(np.array(state["anchor"]), window)
         self.n = int(state["n"])
         self.quality = FrameQuality.from_state(_part(state, "quality."))
         return self
@@ -354,7 +383,6 @@ class Motion:
     def __init__(self, config: EngineConfig, shape: tuple[int, int]) -> None:
         self._band_pass = BandPass(config, shape)
         factor = self._band_pass.factor
-        self._matcher = Matcher(self._band_pass.shape, config.motion.max_shift_px / factor)
         self._memory = config.frames(config.motion.template_s)
         self._lasting = max(config.frames(LASTING_S), 2)
         self._scene: Scene | None = None
@@ -362,6 +390,8 @@ class Motion:
         self._coming: Scene | None = None  # of frames in a row that are alike, but not like the scene
         self._last = (0.0, 0.0)
         self._look = Looker(shape, config.motion.max_shift_px, config.bits)
+        self._window = votes_by_place(config, self._band_pass)
+        self._matcher = make_matcher(config, self._band_pass)
         self._piecewise = Piecewise(config, self._band_pass.shape, factor)
 
     def update(self, image: NDArray[np.generic]) -> Shift:
@@ -383,7 +413,7 @@ class Motion:
         if self._scene is None:
             if float(np.ptp(filtered)) < _LEAST_STRUCTURE_ADU:
                 return Shift(quality=0.0, ok=False, flags=FLAG_BAD_MOTION | light)
-            self._scene = Scene(filtered, self._memory)
+            self._scene = Scene(filtered, self._memory, self._window)
             return Shift(flags=light)
         found = self._scene.match(matcher, filtered)
         if flags := self._scene.judge(found, look, matcher):
@@ -428,7 +458,7 @@ class Motion:
                     self._change(self._coming, scene)
                 return
         has_structure = float(filtered.std()) > LEAST_STRUCTURE * float(scene.template.mean.std())
-        self._coming = Scene(filtered, self._memory) if has_structure else None
+        self._coming = Scene(filtered, self._memory, self._window) if has_structure else None
 
     def _change(self, coming: Scene, scene: Scene) -> None:
         """Let a scene that has lasted take the place of the one before, where it lies if that can be seen."""
@@ -459,7 +489,7 @@ class Motion:
         self._last = (float(last[0]), float(last[1]))
         for name in _SCENES:
             held = _part(state, f"{name}.")
-            setattr(self, f"_{name}", Scene.from_state(self._memory, held) if held else None)
+            setattr(self, f"_{name}", Scene.from_state(self._memory, self._window, held) if held else None)
         shape, factor = self._band_pass.shape, self._band_pass.factor
         self._piecewise = Piecewise.from_state(config, shape, factor, _part(state, "piecewise."))
         return self

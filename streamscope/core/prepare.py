@@ -53,19 +53,20 @@ class Preparer:
             blank[top:bottom, left:right] = True
         self._blank = Substitutes.of(blank)
         self._per_count = 2.0 ** (BINNED_BITS - bits)
-        self._total = np.zeros(plan.shape(shape), np.int64)
+        self._total = np.zeros(plan.shape(shape), np.int32)  # 100 frames of 8 x 8 px of 16 bits fit
+        self._line = np.zeros(x1 - x0, np.int32)
         self._n = 0
 
     def add(self, image: ImageArray) -> None:
         """Let one more frame (H, W) into the mean."""
         image = self._usable(image)
-        binning.add_blocks(np.ascontiguousarray(image[self._cut]), self._side, self._total)
+        binning.add_blocks(np.ascontiguousarray(image[self._cut]), self._side, self._line, self._total)
         self._n += 1
 
     def mean(self) -> ImageArray:
         """Return the mean of the frames since the last call, (h, w) uint16 of 16 bits."""
         out = np.empty(self._total.shape, np.uint16)
-        binning.scale(self._total, self._per_count / (self._n * self._side**2), out)
+        binning.scale(self._total, np.float32(self._per_count / (self._n * self._side**2)), out)
         self._total[:] = 0
         self._n = 0
         return out

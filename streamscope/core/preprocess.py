@@ -22,8 +22,8 @@ _LEAST_CHANGES = 8  # frames unlike the one before, until one that is like it is
 class Preprocess:
     """Replaces defective pixels by the median of their neighbours, and those that are always full by the nearest.
 
-    Left alone, a hot pixel walks through the registered movie and looks like small short events. It also tells a frame
-    that is the one before once more.
+    Left alone, a hot pixel walks through the registered movie and looks like small short events. It also tells a
+    frame that is the one before once more.
 
     Parameters
     ----------
@@ -146,9 +146,9 @@ def _per_count(bits: int) -> np.float32:
 
 
 def always_full(mean: FloatArray, bits: int) -> BoolArray:
-    """Return which pixels (H, W) of a mean image, counts, are saturated in all frames; none if they are a good part."""
+    """Return which pixels (H, W) of a mean image, counts, are always saturated; none if they are a good part."""
     full = mean >= (1 << bits) - 1.5
-    return full & (full.mean() <= _MOST_FULL)
+    return np.asarray(full & (full.mean() <= _MOST_FULL))
 
 
 def find_defects(mean: FloatArray) -> LongArray:

@@ -29,7 +29,7 @@ LEAST_STRUCTURE = 0.15  # of the structure of the scene before: darkness does no
 N_BANDS = 12  # of rows
 MOST_SATURATED = 0.01  # of the pixels; frames with more are flagged
 _REMEMBERED = 500  # good frames
-_FEWEST = 8  # of them, before there is a measure
+_FEWEST, _FEWEST_ROUGH = 8, 2  # of them, before there is a measure; of roughness
 _SPREADS, _MARGIN = 8.0, 0.02  # of the usual agreement
 _NONE, _DOUBTFUL = 0.4, 0.7  # times the usual agreement
 _MOST_STRANGE = 0.35  # of the field
@@ -38,7 +38,11 @@ _TILE_ROWS, _TILE_COLUMNS = 8, 4  # height of a tile, px, and how many are side 
 _ROUGH_TIMES, _ROUGH_ADU = 3.0, 1.0  # of the usual grain of a tile; of good tiles at most 2.5 times
 _FLAT_TIMES, _FLAT_ADU = 0.25, 1.0  # of the usual grain; tiles without any cannot lose it
 _BRIGHT = 0.9  # of the largest value: what is so bright is flat because it is saturated
-_BAND_TIMES, _LEAST_BAND = 0.35, 0.3  # of the usual agreement of a band; bands without structure are not asked
+_LEAST_BAND = 0.3  # usual agreement of a band; without structure none is asked
+_BAND_TIMES, _BAND_SPREADS = (
+    0.35,
+    5.0,
+)  # of the usual, and mean deviations from it: noise in rows registers badly
 _STRANGE_BAND = 0.4  # of a band that is not where it belongs; of good frames at most 0.3
 
 
@@ -91,9 +95,7 @@ class Looker:
         return Look(jump, full / self._looked_at, grain, level)
 
 
-def band_agreements(
-    moved: FloatArray, template: FloatArray, weight: FloatArray, dy: float
-) -> FloatArray:
+def band_agreements(moved: FloatArray, template: FloatArray, weight: FloatArray, dy: float) -> FloatArray:
     """Return the weighted correlation with the template of each band of a registered image (h, w), (n,).
 
     NaN where the band was not in view at a shift of `dy` px.
@@ -131,27 +133,35 @@ class FrameQuality:
     def __init__(self) -> None:
         self._agreements = np.zeros(_REMEMBERED, np.float32)
         self._jumps = np.zeros(_REMEMBERED, np.float32)
-        self._grain = np.zeros((0, 0), np.float32)  # running means
-        self._bands = np.zeros(0, np.float32)
+        self._early: list[FloatArray] = []  # grain of the first frames, one of which may be broken
+        self._grain = np.zeros((0, 0), np.float32)  # their median, later a running mean
+        self._bands = np.zeros(N_BANDS, np.float32)  # running means
+        self._wander = np.zeros(N_BANDS, np.float32)  # and of the deviations from them
         self._n = 0
 
     def remember(self, agreement: float, look: Look, bands: FloatArray) -> None:
         """Let a good frame into what is usual."""
         slot = self._n % _REMEMBERED
         self._agreements[slot], self._jumps[slot] = agreement, look.jump
-        if self._n == 0:
-            self._grain, self._bands = look.grain.copy(), np.nan_to_num(bands)
         self._n += 1
         rate = np.float32(1.0 / min(self._n, _REMEMBERED))
-        self._grain += rate * (look.grain - self._grain)
-        self._bands += rate * np.nan_to_num(bands - self._bands)
+        if self._n <= _FEWEST:
+            self._early.append(look.grain)
+            self._grain = np.median(self._early, 0).astype(np.float32)
+        else:
+            self._grain += rate * (look.grain - self._grain)
+        change = np.nan_to_num(bands - self._bands)
+        self._bands += rate * change
+        self._wander += rate * (np.abs(change) * (self._n > 1) - self._wander)
 
     @property
     def least(self) -> float:
         """Return the agreement that no picture of a scene like this falls short of; 0 before there is a measure."""
         return _NONE * median(self._agreements[: self._n]) if self._n >= _FEWEST else 0.0
 
-    def judge(self, agreement: float, look: Look, bands: FloatArray, strange: Callable[[], FloatArray]) -> int:
+    def judge(
+        self, agreement: float, look: Look, bands: FloatArray, strange: Callable[[], FloatArray]
+    ) -> int:
         """Return 0 if a frame is a picture of the tissue, else the flags that say what it is.
 
         Parameters
@@ -165,7 +175,7 @@ class FrameQuality:
         strange : callable
             Gives `strange_shares` of the registered frame; called only in doubt.
         """
-        if self._n >= _FEWEST and (self._torn(look, bands, strange) or self._patchy(look)):
+        if self._patchy(look) or (self._n >= _FEWEST and self._torn(look, bands, strange)):
             return FLAG_BAD_MOTION | FLAG_BROKEN
         return 0 if self._alike(agreement, strange) else FLAG_BAD_MOTION
 
@@ -187,18 +197,26 @@ class FrameQuality:
         if look.jump > _JUMP_TIMES * median(self._jumps[: self._n]) + _JUMP_ADU:
             return True
         usual = self._bands
-        unlike = (bands < _BAND_TIMES * usual) & (usual > _LEAST_BAND)
-        return bool(unlike.any() and (strange()[unlike] > _STRANGE_BAND).any())  # events are bright, but small
+        least = np.minimum(_BAND_TIMES * usual, usual - _BAND_SPREADS * self._wander)
+        unlike = (bands < least) & (usual > _LEAST_BAND)
+        return bool(
+            unlike.any() and (strange()[unlike] > _STRANGE_BAND).any()
+        )  # events are bright, but small
 
     def _patchy(self, look: Look) -> bool:
         """Return whether a part of a frame is noise or nothing, while the rest is as it was.
 
         A change of light or gain changes the grain of all tiles alike.
         """
+        if self._n < _FEWEST_ROUGH:
+            return False
         usual = self._grain
-        ratio = median((look.grain / np.maximum(usual, 1e-3)).reshape(-1))
+        ratios: FloatArray = (look.grain / np.maximum(usual, np.float32(1e-3))).astype(np.float32)
+        ratio = median(ratios.reshape(-1))
         if (look.grain > _ROUGH_TIMES * max(ratio, 1.0) * usual + _ROUGH_ADU).any():
             return True
+        if self._n < _FEWEST:
+            return False
         flat = (usual > _FLAT_ADU) & (look.grain < _FLAT_TIMES * min(ratio, 1.0) * usual)
         return bool((flat & (look.level < _BRIGHT * 256)).any())
 
@@ -209,6 +227,8 @@ class FrameQuality:
             "jumps": self._jumps.copy(),
             "grain": self._grain.copy(),
             "bands": self._bands.copy(),
+            "wander": self._wander.copy(),
+            "early": np.array(self._early, np.float32),
             "n": self._n,
         }
 
@@ -216,7 +236,8 @@ class FrameQuality:
     def from_state(cls, state: dict[str, np.ndarray | float | int]) -> FrameQuality:
         """Return an instance that goes on where `state` was taken."""
         self = cls()
-        for name in ("agreements", "jumps", "grain", "bands"):
+        for name in ("agreements", "jumps", "grain", "bands", "wander"):
             setattr(self, f"_{name}", np.array(state[name]))
+        self._early = list(np.array(state["early"]))
         self._n = int(state["n"])
         return self

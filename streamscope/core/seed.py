@@ -8,6 +8,7 @@ import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.align import Placement, align, carry
+from streamscope.core.aperture import border_distance
 from streamscope.core.deconvolve import noise_sd
 from streamscope.core.model import Column, centre_of
 from streamscope.types import FloatArray, Footprints, IdArray, SeedReport
@@ -87,8 +88,9 @@ class Seeder:
         return report, [Planted(*some) for some in zip(ids, columns, strict=True)]
 
     def _at_border(self, column: Column, shape: tuple[int, ...]) -> bool:
-        y, x = centre_of(column, shape[1])
-        return min(y, x, shape[0] - 1 - y, shape[1] - 1 - x) < _LEAST_BORDER * self.config.cell_diameter_px
+        centre = np.array([centre_of(column, shape[1])])
+        away = border_distance(centre, shape, self.config.prepare.prepared_disc())
+        return bool(away[0] < _LEAST_BORDER * self.config.cell_diameter_px)
 
 
 def trace_noise(columns: list[Column], image: FloatArray, y: FloatArray) -> FloatArray:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from streamscope.config import BackgroundConfig, DetectConfig, EngineConfig, MotionConfig
+from streamscope.config import BackgroundConfig, DetectConfig, EngineConfig, MotionConfig, Preparation
 from streamscope.core.background import SparseRows
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.events import find_events
 from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
+from streamscope.core.prepare import Preparer
 from streamscope.core.preprocess import grey_levels, pixel_type
 from streamscope.core.response import Response
 from streamscope.core.rois import FixedRois
@@ -66,6 +67,9 @@ def warm_up_infer(progress: Progress, bits: int = 8) -> None:
             infer.adopt(_epoch(1 + index // 10))
         progress("the way of a frame", index + 1, 20)
     infer.tail()
+    for raw in (8, 16):  # means have 16 bits, whatever the source has
+        image = small_movie(raw)[0]
+        Preparer(Preparation(bin=2), image.shape, raw).one(image)
 
 
 def warm_up_learner(progress: Progress) -> None:

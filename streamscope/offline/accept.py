@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from scipy.optimize import nnls
 
+from streamscope.core.aperture import border_distance
 from streamscope.offline.project import matrix
 from streamscope.offline.reshape import boxed
 from streamscope.offline.temporal import Activity, event_contrast
@@ -142,21 +143,25 @@ def strength(C: FloatArray) -> DoubleArray:
 
 
 def verdicts(
-    footprints: Footprints, activity: Activity, span: int, diameter_px: float, min_contrast: float
+    footprints: Footprints,
+    activity: Activity,
+    span: int,
+    diameter_px: float,
+    min_contrast: float,
+    disc: tuple[float, float, float] | None = None,
 ) -> list[str]:
     """Return why each component is rejected, one sentence each; empty for the accepted.
 
-    `span` is the decay in frames; for `min_contrast` see `temporal.event_contrast`.
+    `span` is the decay in frames; for `min_contrast` see `temporal.event_contrast`; `disc` is what a lens shows.
     """
     where = Geometry.of(footprints)
     A = matrix(footprints)
     overlap = np.asarray((A.T @ A).toarray(), np.float64)
     full = np.pi * diameter_px**2 / 4
-    height, width = footprints.shape
+    edges = border_distance(where.centre, footprints.shape, disc)
     out = []
     for k in range(footprints.n):
-        y, x = where.centre[k]
-        edge = min(y, x, height - 1 - y, width - 1 - x)
+        edge = edges[k]
         area, ratio = where.area[k], where.axis_ratio[k]
         alike = roundness(footprints, k, diameter_px)
         smooth = roundness(footprints, k, diameter_px, _BLUR) if alike < _LEAST_ROUND else 1.0

@@ -16,6 +16,7 @@ from streamscope.storage.live import seeded_among
 from streamscope.storage.result_reader import ResultReader
 from streamscope.storage.session_folder import SessionFolder, open_session
 from streamscope.storage.session_record import open_live
+from streamscope.types import Footprints
 
 
 def export_session(session: Path, out: Path, which: str = "live", everything: bool = False) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def live_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[A
             components = components.select(components.has_status("confirmed"))
         traces, frames = live.traces(components.ids), live.frames()
         return {
-            "A": components.footprints.dense(),
+            "A": _in_field(components.footprints, session).dense(),
             "C": traces.C,
             "S": traces.S,
             "C_causal": traces.C_causal,
@@ -77,13 +78,13 @@ def live_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[A
             "C_raw": traces.C_raw,
             "ids": components.ids,
             "avail": components.avail,
-            **_motion(frames.shifts, frames.field, components.footprints.shape, session.engine.um_per_px),
+            **_motion(frames.shifts, frames.field, components.footprints.shape, session),
             "quality": frames.quality.astype(np.float32),
             "flags": frames.flags,
             "status": _text(components.status),
             "reasons": _text(components.reasons),
             "seeded": seeded_among(components.ids, live.events()),
-            **_image(live.static_background()),
+            **_image(live.static_background(), session),
         }
 
 
@@ -98,39 +99,60 @@ def refit_arrays(session: SessionFolder, everything: bool) -> dict[str, NDArray[
     keep = np.array([everything or status == "accepted" for status in refit.status], dtype=bool)
     rows = np.flatnonzero(keep)
     return {
-        "A": refit.footprints.select(rows).dense(),
+        "A": _in_field(refit.footprints.select(rows), session).dense(),
         "C": refit.C[rows],
         "S": refit.S[rows],
         "C_raw": refit.C_raw[rows],
         "ids": refit.ids[rows],
         "avail": np.zeros(len(rows), np.int64),
-        **_motion(refit.shifts, refit.field, refit.footprints.shape, session.engine.um_per_px),
+        **_motion(refit.shifts, refit.field, refit.footprints.shape, session),
         "quality": refit.quality.astype(np.float32),
         "flags": np.zeros(len(refit.quality), np.int64) if refit.flags is None else refit.flags,
         "status": _text(tuple(refit.status[k] for k in rows)),
         "reasons": _text(tuple(refit.reasons[k] for k in rows)),
         "seeded": seeded_among(refit.ids[rows], events),
-        **_image(refit.b0),
+        **_image(refit.b0, session),
     }
 
 
+def _in_field(footprints: Footprints, session: SessionFolder) -> Footprints:
+    """Return footprints in the whole field of the source, so that they lie on its frames, cropped or not."""
+    return footprints.placed(*session.engine.prepare.place(footprints.shape))
+
+
 def _motion(
-    shifts: NDArray[Any], field: NDArray[np.float32], shape: tuple[int, int], um_per_px: float | None
+    shifts: NDArray[Any], field: NDArray[np.float32], shape: tuple[int, int], session: SessionFolder
 ) -> dict[str, NDArray[Any]]:
-    """Return shifts and fields, and the row and column of the fields' nodes, px; shifts in um where that is known."""
+    """Return shifts and fields, and the row and column of the fields' nodes, px; shifts in um where that is known.
+
+    With them goes what was done to the frames: the part of the source that was used, and how many pixels and frames
+    went into a mean.
+    """
     height, width = shape
+    engine = session.engine
+    um_per_px, prepare = engine.um_per_px, engine.prepare
+    top, left, _ = prepare.place(shape)
     um = {} if um_per_px is None else {"shifts_um": (shifts * um_per_px).astype(np.float32)}
     return um | {
         "shifts": shifts.astype(np.float32),
         "field": field,
-        "field_y": np.linspace(0, height - 1, field.shape[1]),
-        "field_x": np.linspace(0, width - 1, field.shape[2]),
+        "field_y": top + np.linspace(0, height - 1, field.shape[1]),
+        "field_x": left + np.linspace(0, width - 1, field.shape[2]),
+        "crop": np.array(prepare.window(prepare.source_shape or shape), np.int64),
+        "bin": np.array([prepare.bin, prepare.bin_frames], np.int64),
     }
 
 
-def _image(b0: NDArray[np.float32] | None) -> dict[str, NDArray[Any]]:
-    """Return the still image, by which another session finds this field; a session without epochs has none."""
-    return {} if b0 is None else {"b0": b0.astype(np.float32)}
+def _image(b0: NDArray[np.float32] | None, session: SessionFolder) -> dict[str, NDArray[Any]]:
+    """Return the still image, by which another session finds this field; a session without epochs has none.
+
+    It is of the whole field; what was cut off has the values at the edge.
+    """
+    if b0 is None:
+        return {}
+    (height, width), (top, left, field) = b0.shape, session.engine.prepare.place((b0.shape[0], b0.shape[1]))
+    around = (top, field[0] - top - height), (left, field[1] - left - width)
+    return {"b0": np.pad(b0.astype(np.float32), around, "edge")}
 
 
 def _text(lines: tuple[str, ...]) -> NDArray[np.str_]:

@@ -22,6 +22,7 @@ import scipy.sparse as sp
 
 from streamscope.config import EngineConfig
 from streamscope.core.background import RingGeometry, bin_footprints, fit_ring_rows, ring_mean_weights
+from streamscope.core.detect import hidden
 from streamscope.core.kinetics import fit_kinetics
 from streamscope.offline import accept
 from streamscope.offline.pictures import correlation_image
@@ -209,7 +210,8 @@ class Session:
     def seed(self, least: float) -> None:
         """Add the cells that stand out of the residual; their traces follow with `fit_traces`."""
         W = self.background.W
-        seeds = find_seeds(self.survey, self.footprints, self.activity.C, W, self.diameter, least)
+        blind = hidden(self.config, self.survey.geometry)
+        seeds = find_seeds(self.survey, self.footprints, self.activity.C, W, self.diameter, least, blind)
         new = seeds.footprints
         columns = [self.footprints.column(k) for k in range(self.footprints.n)]
         columns += [new.column(k) for k in range(new.n)]
@@ -337,7 +339,10 @@ class Session:
     def judge(self) -> Sequence[str]:
         """Return why each component is rejected, empty if it is accepted."""
         least = self.config.refit.min_peak_sn
-        return accept.verdicts(self.footprints, self.activity, self.indicator.span, self.diameter, least)
+        disc = self.config.prepare.prepared_disc()
+        return accept.verdicts(
+            self.footprints, self.activity, self.indicator.span, self.diameter, least, disc
+        )
 
     def result(
         self,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from streamscope.config import EngineConfig
 from streamscope.core.kernels import sums, warp
 from streamscope.core.kernels.field import warp_field
-from streamscope.core.motion import BandPass, Matcher, Motion, Template
+from streamscope.core.motion import BandPass, Matcher, Motion, Template, make_matcher, votes_by_place
 from streamscope.core.piecewise import Registered
 from streamscope.core.preprocess import Stillness, Substitutes, always_full, grey_levels
 from streamscope.core.quality import (
@@ -94,7 +94,7 @@ class _Measured:
             np.zeros((n, n_values)),
         )
 
-    def seen(self, k: int) -> _Seen:
+    def seen(self, k: int | np.integer) -> _Seen:
         """Return agreement, look and bands of one of the frames."""
         return float(self.quality[k]), self.looks[k], self.bands[k]
 
@@ -172,7 +172,7 @@ class SessionAligner:
         return frames[good], shifts[good]
 
     def _template_of(self, moved: FloatArray) -> Template:
-        template = Template(moved.mean(0))
+        template = Template(moved.mean(0), votes_by_place(self._config, self._band_pass))
         energy = max(float((template.mean**2).sum()), 1e-9)
         template.variance[:] = 0
         for image in moved:
@@ -221,7 +221,7 @@ class SessionAligner:
         return float(shift[0]) / self.factor, float(shift[1]) / self.factor
 
     def _matcher(self) -> Matcher:
-        return Matcher(self._band_pass.shape, self._config.motion.max_shift_px / self.factor)
+        return make_matcher(self._config, self._band_pass)
 
     def _looker(self) -> Looker:
         return Looker(self._movie.info.shape, self._config.motion.max_shift_px, self._config.bits)
@@ -295,7 +295,7 @@ class SessionAligner:
         out = np.zeros(len(frames), bool)
         before = self._movie.read(start - 1, start)[0] if start else None
         for k, frame in enumerate(frames):
-            out[k] = self._still.again(before, frame)
+            out[k] = before is not None and self._still.again(before, frame)
             before = frame
         return out
 
@@ -307,11 +307,11 @@ class SessionAligner:
         flags = np.zeros(len(found.quality), np.int64)
         for k in range(len(flags)):
             seen = found.seen(k)
-            if found.looks[k].saturated > MOST_SATURATED:
-                flags[k] |= FLAG_SATURATED
             if frozen[k]:
-                flags[k] |= FLAG_BAD_MOTION | FLAG_FROZEN
+                flags[k] = FLAG_BAD_MOTION | FLAG_FROZEN
                 continue
+            if found.looks[k].saturated > MOST_SATURATED:
+                flags[k] = FLAG_SATURATED
             wrong = _judged(self._quality, found, k)
             flags[k] |= wrong if found.inside[k] else wrong | FLAG_BAD_MOTION
             if not flags[k] & FLAG_BAD_MOTION:

@@ -13,7 +13,7 @@ from streamscope.core.kernels import seeds as kernels
 from streamscope.core.kernels import sums
 from streamscope.offline.project import rows_matrix
 from streamscope.offline.survey import Survey
-from streamscope.types import FloatArray, Footprints, IntArray
+from streamscope.types import BoolArray, FloatArray, Footprints, IntArray
 
 _SUREST = 1.5
 _MOST_VALUES = 24_000_000  # of a band of the movie in memory
@@ -35,6 +35,7 @@ def find_seeds(
     W: FloatArray,
     diameter_px: float,
     least: float,
+    blind: BoolArray | None = None,
 ) -> Seeds:
     """Return the cells that stand out of the binned movie when the known ones are subtracted.
 
@@ -52,6 +53,8 @@ def find_seeds(
         Cell diameter, px.
     least : float
         No score under this counts, whatever the decoys say; from 1.5 times this on every score does.
+    blind : ndarray, shape (h, w), bool, optional
+        Blocks in which there is nothing to see.
     """
     geometry = survey.geometry
     h, w = geometry.grid
@@ -67,6 +70,8 @@ def find_seeds(
         movie = survey.band(band[0] * w, band[1] * w)
         movie -= known @ DA[:, band[0] * w : band[1] * w]
         sums.subtract_ring(W, geometry.neighbours, band[0] * w, band[1] * w, movie)
+        if blind is not None:
+            movie[:, blind[band[0] : band[1]].reshape(-1)] = 0
         found.append(_search(movie, w, core, band, diameter, least))
     decoys = float(np.quantile(np.concatenate([f.decoys for f in found]), 0.95))
     threshold = min(max(least, decoys), _SUREST * least)

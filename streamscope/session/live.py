@@ -17,6 +17,7 @@ from streamscope.session.health import HealthMeter
 from streamscope.session.lanes import Item, Learning, LockstepLearning, NewestFrames, Pipeline, drive
 from streamscope.session.outputs import LoopOutlet, Record
 from streamscope.session.plan import SessionPlan
+from streamscope.session.preparing import prepared_source
 from streamscope.session.publishing import Publishing
 from streamscope.session.queue import BoundedQueue, NeverWait
 from streamscope.session.recorder import Recorder
@@ -79,7 +80,8 @@ class LivePart:
         by_trigger = plan.config.record_on_trigger if plan.device is not None else None
         self.gate = None if by_trigger is None else TriggerGate(by_trigger, self._teller())
         since = Since()
-        self._source = since.tap(self._recorded(plan.open_source()))
+        came = since.tap(self._recorded(plan.open_source()))
+        self._source = prepared_source(came, plan.engine.prepare)
         wanted = always if self.gate is None else self.gate.wants
         self.cameras = [
             CameraLane(camera, journal.parent, since, wanted, self._camera_teller(camera.info.name))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config, frame_rate
+from streamscope.config import AUTO, EngineConfig, Preparation, SessionConfig, engine_config, frame_rate
+from streamscope.core.prepare import prepared_info
 from streamscope.errors import ConfigError, StorageError
 from streamscope.session.cameras import open_cameras
+from streamscope.session.preparing import n_prepared, preparation_of, prepared_movie
 from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
 from streamscope.storage.recording import check_room
@@ -44,19 +46,32 @@ class SessionPlan:
     rois: Footprints | None = None  # regions that are given: nothing is learned
     device: Device | None = None  # that is watched, in place of a movie
     cameras: tuple[BehaviourCamera, ...] = ()  # recorded beside it
+    said: tuple[str, ...] = ()  # what there is to say of the preparation of frames
 
     @property
-    def info(self) -> MovieInfo:
-        """Return what is known of the frames."""
+    def source_info(self) -> MovieInfo:
+        """Return what is known of the frames as they come."""
         return self._given.info
 
     @property
+    def info(self) -> MovieInfo:
+        """Return what is known of the frames as the engine sees them."""
+        info = prepared_info(self.source_info, self.engine.prepare)
+        if self.movie is None:
+            return info
+        return replace(info, n_frames=self._n_prepared(1), warnings=(*info.warnings, *self.said))
+
+    @property
     def n_frames(self) -> int | None:
-        """Return the number of frames that will be replayed; None if a device is watched."""
-        return None if self.device is not None else self.info.n_frames * self.loop
+        """Return the number of frames that the engine will see; None if a device is watched."""
+        return None if self.device is not None else self._n_prepared(self.loop)
+
+    def _n_prepared(self, laps: int) -> int:
+        movie, size = cast(Movie, self.movie), self.engine.prepare.bin_frames
+        return movie.info.n_frames * laps if size == 1 else n_prepared(movie, self.engine.prepare, laps)
 
     def open_source(self) -> Source:
-        """Return where the frames come from."""
+        """Return where the frames come from, as they come."""
         given = self._given
         return self.device if self.device is not None else play(cast(Movie, given), self.speed, self.loop)
 
@@ -147,19 +162,26 @@ def make_plan(
             )
         if record:
             check_room(_existing(Path(config.out)), info.shape, info.n_frames * loop)
-        diameter, resolved = None, config
+        fps = frame_rate(config, info.fps)
+        prepare, said = preparation_of(config, info, movie)
+        seen = prepared_movie(movie, prepare)
+        info, resolved = replace(seen.info, fps=fps / prepare.bin_frames), config
+        diameter = None
         if config.cell_diameter.strip().lower() == AUTO:
-            diameter = _measured(movie, frame_rate(config, info.fps), tell)
-            resolved = config.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
-        engine = engine_config(resolved, info.shape, info.fps, info.um_per_px, info.bits)
-        rois = None if config.rois is None else read_rois(config.rois, info.shape)
-        freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, info.n_frames * loop)
-        cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
+            diameter = _measured(seen, fps / prepare.bin_frames, tell)
+            in_source = cast(float, diameter.diameter_px) * prepare.bin
+            resolved = config.model_copy(update={"cell_diameter": f"{in_source}px"})
+        engine = _engine(resolved, info, prepare)
+        rois = None if config.rois is None else read_rois(config.rois, info.shape, prepare)
+        n_frames = info.n_frames * loop
+        freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, n_frames)
+        cells = None if seed is None else _cells(seed, info.shape, engine)
     except BaseException:
         movie.close()
         raise
     return SessionPlan(
-        source, movie, config, engine, speed, loop, refit, diameter, record, freeze_at, cells, rois
+        *(source, movie, config, engine, speed, loop, refit, diameter, record, freeze_at, cells, rois),
+        said=said,
     )
 
 
@@ -220,11 +242,14 @@ def make_live_plan(
     try:
         info = device.info
         _check_trigger(config.record_on_trigger, record, info)
-        engine = engine_config(config.model_copy(update={"fps": None}), info.shape, info.fps, info.um_per_px)
+        prepare, _ = preparation_of(config, info, None)
+        seen = prepared_info(info, prepare)
+        engine = _engine(config, seen, prepare)
         if record:
-            check_room(_existing(Path(config.out)), info.shape, engine.frames(LEAST_ROOM_S))
+            n_frames = engine.frames(LEAST_ROOM_S) * prepare.bin_frames
+            check_room(_existing(Path(config.out)), info.shape, n_frames)
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, sys.maxsize)
-        cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
+        cells = None if seed is None else _cells(seed, seen.shape, engine)
         cameras = tuple(open_cameras(config.cameras, config.camera_quality, folder_name(info.device)))
     except BaseException:
         device.close()
@@ -259,10 +284,17 @@ def _check_trigger(number: int | None, record: bool, info: MovieInfo) -> None:
         )
 
 
-def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:
+def _engine(config: SessionConfig, info: MovieInfo, prepare: Preparation) -> EngineConfig:
+    """Return the settings of the engine for prepared frames; what the user says in px is in those of the source."""
+    known = config.model_copy(update={"fps": None, "um_per_px": None})  # the source was told already
+    engine = engine_config(known, info.shape, info.fps, info.um_per_px, info.bits, prepare.bin)
+    return engine.model_copy(update={"prepare": prepare})
+
+
+def _cells(path: Path, shape: tuple[int, int], engine: EngineConfig) -> Seed:
     from streamscope.session.seeding import read_seed  # opens HDF5, and is seldom needed
 
-    return read_seed(path, shape, um_per_px)
+    return read_seed(path, shape, engine.um_per_px, engine.prepare)
 
 
 def _measured(movie: Movie, fps: float, tell: Callable[[str], None] | None) -> DiameterEstimate:

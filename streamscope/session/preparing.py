@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from streamscope.config import AUTO, NONE, Preparation, SessionConfig, parse_windows
+from streamscope.config import AUTO, NONE, Preparation, SessionConfig, Window, parse_windows
 from streamscope.core.aperture import find_aperture
 from streamscope.core.prepare import Groups, Preparer, prepared_frames, prepared_info
+from streamscope.core.quality import MOST_SATURATED
 from streamscope.errors import ConfigError
 from streamscope.types import (
     DoubleArray,
@@ -25,11 +26,14 @@ from streamscope.types import (
 
 _SAMPLE = 20  # frames in which the disc of a lens is looked for
 _LEAST_PX = 32  # sides of a field
-_BATCH = 64  # frames that are read at once for means
 
 
-def preparation_of(config: SessionConfig, info: MovieInfo, movie: Movie | None) -> Preparation:
+def preparation_of(
+    config: SessionConfig, info: MovieInfo, movie: Movie | None
+) -> tuple[Preparation, tuple[str, ...]]:
     """Return what is to be done to the frames of a recording, or of a device, which has none to look at yet.
+
+    And what there is to say of it, one sentence each.
 
     Raises
     ------
@@ -39,13 +43,19 @@ def preparation_of(config: SessionConfig, info: MovieInfo, movie: Movie | None) 
     asked, shape = config.prepare, info.shape
     text = asked.crop.strip().lower()
     crop = disc = None
-    if text == AUTO:
-        found = None if movie is None else find_aperture(_sample(movie), info.saturation)
-        crop, disc = (None, None) if found is None else (found.window(shape), found.disc)
-    elif text != NONE:
+    said: tuple[str, ...] = ()
+    if text == AUTO and movie is not None:
+        frames = _sample(movie)
+        found = find_aperture(frames, info.saturation)
+        if found is not None:
+            crop, disc = found.window(shape), found.disc
+        said = (*_lens(crop), *_light(frames, info.saturation))
+    elif text not in (AUTO, NONE):
         windows = parse_windows(text, shape, "crop")
         if len(windows) > 1:
-            raise ConfigError(f"crop is {asked.crop!r}, expected one rectangle; give e.g. --crop 100:500,80:480")
+            raise ConfigError(
+                f"crop is {asked.crop!r}, expected one rectangle; give e.g. --crop 100:500,80:480"
+            )
         crop = windows[0]
     blank = () if asked.blank is None else parse_windows(asked.blank, shape, "blank")
     plan = Preparation(
@@ -57,7 +67,27 @@ def preparation_of(config: SessionConfig, info: MovieInfo, movie: Movie | None) 
             f"prepared frames would have {height}x{width} px, expected {_LEAST_PX} or more each way; give a larger "
             "--crop or a smaller --bin"
         )
-    return plan
+    return plan, said
+
+
+def _lens(crop: Window | None) -> tuple[str, ...]:
+    if crop is None:
+        return ()
+    y0, y1, x0, x1 = crop
+    return (
+        f"the disc of a lens is seen, and frames are cropped to it: rows {y0}:{y1}, columns {x0}:{x1}; "
+        "--crop none uses the whole field",
+    )
+
+
+def _light(frames: ImageArray, largest: int) -> tuple[str, ...]:
+    share = float((frames == largest).mean())
+    if share <= MOST_SATURATED:
+        return ()
+    return (
+        f"{100 * share:.1f} % of the pixels are saturated in {len(frames)} frames from the whole recording, and tell "
+        "nothing of the cells there; record with less light or gain",
+    )
 
 
 def _sample(movie: Movie) -> ImageArray:
@@ -116,17 +146,17 @@ class PreparedMovie:
     def read(self, start: int, stop: int) -> ImageArray:
         """Return prepared frames start..stop, (n, h, w)."""
         info = self.info
-        kind = np.uint8 if info.bits == 8 else np.uint16
-        out: ImageArray = np.empty((stop - start, *info.shape), kind)
+        out: ImageArray = np.empty((stop - start, *info.shape), np.uint8 if info.bits == 8 else np.uint16)
         with self._lock:  # the sums of one mean at a time
+            if self._plan.bin_frames == 1:
+                for k, image in enumerate(self._movie.read(start, stop)):
+                    out[k] = self._preparer.one(image)
+                return out
             for k in range(start, stop):
-                first, last = self._groups.first[k : k + 2].tolist()
-                out[k - start] = self._one(first, last)
+                out[k - start] = self._mean(*self._groups.first[k : k + 2].tolist())
         return out
 
-    def _one(self, first: int, last: int) -> ImageArray:
-        if not self._plan.averages:
-            return self._preparer.one(self._movie.read(first, last)[0])
+    def _mean(self, first: int, last: int) -> ImageArray:
         for image in self._movie.read(first, last):
             self._preparer.add(image)
         return self._preparer.mean()
@@ -163,7 +193,9 @@ def n_prepared(movie: Movie, plan: Preparation, laps: int) -> int:
     return Groups.of(np.tile(movie.gap, laps), plan.bin_frames).n
 
 
-def session_frames(recorded: LongArray, gap: IntArray, plan: Preparation, session_gap: LongArray) -> LongArray:
+def session_frames(
+    recorded: LongArray, gap: IntArray, plan: Preparation, session_gap: LongArray
+) -> LongArray:
     """Return the frame of the session that each prepared frame of its own recording is, rising.
 
     Parameters

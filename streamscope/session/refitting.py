@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from streamscope.errors import SourceError, StorageError
+from streamscope.session.preparing import prepared_movie, session_frames
 from streamscope.session.registry import open_movie
 from streamscope.storage.journal import JournalReader
 from streamscope.storage.recording import recorded_frames
@@ -138,14 +139,18 @@ def refit_session(
     from streamscope.offline.rois import refit_rois
     from streamscope.offline.warmup import warm_up_refit
 
+    prepare, source_gap = folder.engine.prepare, movie.gap
+    came = movie.info
+    if prepare.source_shape in (None, came.shape):
+        movie = prepared_movie(movie, prepare)
     if movie.info.shape != folder.shape:
         raise SourceError(
-            f"{movie.info.source} has frames of {movie.info.shape}, the session {folder.shape}; "
+            f"{came.source} has frames of {came.shape}, the session {prepare.source_shape or folder.shape}; "
             "is it the recording that this session was made from?"
         )
-    footprints, ids, seen, shifts = _live_start(folder)
-    if frames is None:
-        frames = np.arange(movie.info.n_frames)
+    footprints, ids, seen, shifts, gap = _live_start(folder)
+    whole = np.arange(movie.info.n_frames)
+    frames = whole if frames is None else session_frames(frames, source_gap, prepare, gap)
     frames = frames[: movie.info.n_frames]
     frames = frames[frames < len(shifts)]
     n = len(frames)
@@ -166,15 +171,17 @@ def refit_session(
     return result
 
 
-def _live_start(folder: SessionFolder) -> tuple[Footprints | None, IdArray | None, IdArray, FloatArray]:
-    """Return the components alive at the end, their ids, every id ever given, and the live shifts (T, 2)."""
+def _live_start(
+    folder: SessionFolder,
+) -> tuple[Footprints | None, IdArray | None, IdArray, FloatArray, LongArray]:
+    """Return the components at the end, their ids, every id ever given, and live shifts (T, 2) and losses (T,)."""
     with open_live(folder) as live:
-        components = live.components()
-        shifts = _carried_on(live.frames().shifts.astype(np.float32))
+        components, frames = live.components(), live.frames()
+    shifts, gap = _carried_on(frames.shifts.astype(np.float32)), frames.gap.astype(np.int64)
     alive = components.select(components.has_status("confirmed") | components.has_status("provisional"))
     if not len(alive.ids):
-        return None, None, components.ids, shifts
-    return alive.footprints, alive.ids, components.ids, shifts
+        return None, None, components.ids, shifts, gap
+    return alive.footprints, alive.ids, components.ids, shifts, gap
 
 
 def _carried_on(shifts: FloatArray) -> FloatArray:

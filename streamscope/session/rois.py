@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.config import EngineConfig
+from streamscope.config import EngineConfig, Preparation
 from streamscope.core.epoch import Epoch
 from streamscope.errors import ConfigError
 from streamscope.session.engine import Engine, Shape, WarmProgress
@@ -27,7 +27,7 @@ _GRID = re.compile(r"grid:(\d+)(?:px)?", re.IGNORECASE)
 _KINDS = (".npy", ".npz", ".tif", ".tiff", ".png")
 
 
-def read_rois(text: str, shape: Shape) -> Footprints:
+def read_rois(text: str, shape: Shape, prepare: Preparation | None = None) -> Footprints:
     """Return the regions, uniform and of unit norm, of text such as grid:24px or the name of a file.
 
     Parameters
@@ -36,7 +36,9 @@ def read_rois(text: str, shape: Shape) -> Footprints:
         A grid of square tiles, or a .npy, .npz, .tif or .png file: a label image (H, W), 0 where there is none,
         or a boolean stack (K, H, W).
     shape : tuple of int
-        (H, W) of the frames.
+        (H, W) of the frames that the engine sees.
+    prepare : Preparation, optional
+        What is done to frames: images in a file are of the whole field, tiles are in px of the source.
 
     Raises
     ------
@@ -45,14 +47,18 @@ def read_rois(text: str, shape: Shape) -> Footprints:
     """
     if text.lower().startswith("grid:"):
         found = _GRID.fullmatch(text.strip())
-        side = int(found[1]) if found else 0
+        side = int(found[1]) // (prepare.bin if prepare else 1) if found else 0
         if not LEAST_TILE_PX <= side <= min(shape):
             raise ConfigError(
                 f"--rois is {text!r}, expected tiles of {LEAST_TILE_PX} to {min(shape)} px; give e.g. grid:24px"
             )
         groups = tiles(shape, side)
     else:
-        groups = _masks(_read(Path(text)), shape, text)
+        top, left, field = (0, 0, shape) if prepare is None else prepare.place(shape)
+        image = _read(Path(text))
+        if image.shape[-2:] == field and image.ndim > 1:
+            image = image[..., top : top + shape[0], left : left + shape[1]]
+        groups = _masks(image, shape, text)
     if len(groups) > MOST_ROIS:
         raise ConfigError(
             f"--rois {text} has {len(groups)} regions, expected at most {MOST_ROIS}; give larger or fewer ones"

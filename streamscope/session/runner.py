@@ -21,6 +21,7 @@ from streamscope.session.live import LivePart
 from streamscope.session.machine import Event, Machine, State
 from streamscope.session.observer import Observer
 from streamscope.session.plan import SessionPlan
+from streamscope.session.preparing import prepared_movie
 from streamscope.session.recorder import Recorder
 from streamscope.session.refitting import (
     LEAST_FRAMES,
@@ -80,7 +81,8 @@ def engine_of(plan: SessionPlan) -> Engine:
     """Return the engine that a plan asks for: one that learns, or one that reads out given regions."""
     if plan.rois is None or plan.movie is None:
         return real_engine(plan.engine.bits)
-    return roi_engine(plan.rois, plan.engine, plan.movie.read(0, 1)[0])
+    first = prepared_movie(plan.movie, plan.engine.prepare).read(0, 1)[0]
+    return roi_engine(plan.rois, plan.engine, first)
 
 
 class Session:
@@ -225,7 +227,9 @@ class Session:
         plan = self._plan
         if not plan.record:
             return None
-        return Recording(folder, plan.info, plan.engine.fps, plan.engine.um_per_px)
+        source, prepare = plan.source_info, plan.engine.prepare
+        um_per_px = None if plan.engine.um_per_px is None else plan.engine.um_per_px / prepare.bin
+        return Recording(folder, source, plan.engine.fps * prepare.bin_frames, um_per_px)
 
     async def _salvage(self, folder: SessionFolder, lane: str, error: Exception) -> NoReturn:
         """Keep what there is, note the details beside it, and say in one sentence what happened."""
@@ -375,6 +379,7 @@ def _hello(plan: SessionPlan) -> dict[str, Any]:
         "fps": plan.engine.fps,
         "um_per_px": plan.engine.um_per_px,
         "cell_diameter_px": plan.engine.cell_diameter_px,
+        "prepare": plan.engine.prepare.model_dump(mode="json"),
         "lag": plan.engine.deconvolve.lag,
         "version": __version__,
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamscope.config import Preparation
 from streamscope.core.seed import Seed
 from streamscope.errors import ConfigError, StorageError
 from streamscope.storage.journal_reader import JournalReader
@@ -33,8 +34,20 @@ class _Found:
     highest_id: int
     um_per_px: float | None
 
+    def in_field(self, prepare: Preparation) -> _Found:
+        """Return the same in the whole field of the source, the image held at its edges."""
+        shape = self.footprints.shape
+        top, left, field = prepare.place(shape)
+        if field == shape:
+            return self
+        below, right = field[0] - top - shape[0], field[1] - left - shape[1]
+        image = None if self.image is None else np.pad(self.image, ((top, below), (left, right)), "edge")
+        return replace(self, footprints=self.footprints.placed(top, left, field), image=image)
 
-def read_seed(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:
+
+def read_seed(
+    path: Path, shape: tuple[int, int], um_per_px: float | None, prepare: Preparation | None = None
+) -> Seed:
     """Return the components to begin with, or say why they do not fit this recording.
 
     Parameters
@@ -46,6 +59,8 @@ def read_seed(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Se
         (H, W) of today's frames.
     um_per_px : float or None
         Pixel size of today's frames.
+    prepare : Preparation, optional
+        What is done to today's frames; a seed is placed in the whole field, and cut as they are.
 
     Raises
     ------
@@ -55,15 +70,22 @@ def read_seed(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Se
         If it is none of these, or holds no components or no still image.
     """
     source, found = _read(path)
-    if found.footprints.shape != shape:
+    top, left, field = (0, 0, shape) if prepare is None else prepare.place(shape)
+    if found.footprints.shape != field:
         raise ConfigError(
-            f"the seed {source} has frames of {found.footprints.shape}, this recording of {shape}; "
-            "give a seed that was recorded with the same resolution, or leave --seed out"
+            f"the seed {source} has frames of {found.footprints.shape}, this recording of {field}; "
+            "give a seed that was recorded with the same resolution and --bin, or leave --seed out"
         )
     if found.um_per_px and um_per_px and abs(found.um_per_px / um_per_px - 1) > _SAME_PIXEL:
         raise ConfigError(
             f"the seed {source} has {found.um_per_px:g} um per px, this recording {um_per_px:g}: its cells would "
             "have another size here; give a seed of the same optics, correct --um-per-px, or leave --seed out"
+        )
+    if field != shape:
+        found = replace(
+            found,
+            footprints=found.footprints.placed(-top, -left, shape),
+            image=None if found.image is None else found.image[top : top + shape[0], left : left + shape[1]],
         )
     rows = [k for k in range(found.footprints.n) if len(found.footprints.column(k)[0])]
     if not rows:
@@ -86,14 +108,16 @@ def _read(path: Path) -> tuple[str, _Found]:
             with ResultReader(folder.result) as reader:
                 found = _from_result(reader, um_per_px)
             if found.image is not None or not folder.journal.is_file():
-                return source, found
+                return source, found.in_field(folder.engine.prepare)
         with JournalReader(folder.journal, folder.shape) as journal:
-            return source, _from_live(journal, um_per_px)
+            return source, _from_live(journal, um_per_px).in_field(folder.engine.prepare)
     if path.suffix == ".npz" and path.is_file():
         return path.name, _from_npz(path)
     if path.suffix in (".h5", ".hdf5") and path.is_file():
         with ResultReader(path) as reader:
-            return path.name, _from_result(reader, reader.provenance["engine"].get("um_per_px"))
+            engine = reader.provenance["engine"]
+            found = _from_result(reader, engine.get("um_per_px"))
+            return path.name, found.in_field(Preparation.model_validate(engine.get("prepare", {})))
     raise StorageError(
         f"there is no seed at {path}; expected a session folder, its session.h5, or a .npz file of streamscope export"
     )

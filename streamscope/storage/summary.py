@@ -24,7 +24,15 @@ from streamscope.storage.recording import recorded_frames
 from streamscope.storage.result_reader import ResultReader
 from streamscope.storage.session_folder import SessionFolder
 from streamscope.storage.session_record import open_live
-from streamscope.types import FLAG_BAD_MOTION, FLAG_LATE, DoubleArray, Kinetics
+from streamscope.types import (
+    FLAG_BAD_MOTION,
+    FLAG_BROKEN,
+    FLAG_FROZEN,
+    FLAG_LATE,
+    FLAG_SATURATED,
+    DoubleArray,
+    Kinetics,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,9 @@ class FrameCounts:
     bad_motion: int
     late: int
     duration_s: float
+    broken: int = 0  # of those with doubtful motion: rows or blocks are not of the picture
+    frozen: int = 0  # of those: the frame before once more
+    saturated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +169,9 @@ def _count_frames(frames: LiveFrames) -> FrameCounts:
         bad_motion=int(np.count_nonzero(frames.flags & FLAG_BAD_MOTION)),
         late=int(np.count_nonzero(frames.flags & FLAG_LATE)),
         duration_s=float(times[-1] - times[0]) if len(times) else 0.0,
+        broken=int(np.count_nonzero(frames.flags & FLAG_BROKEN)),
+        frozen=int(np.count_nonzero(frames.flags & FLAG_FROZEN)),
+        saturated=int(np.count_nonzero(frames.flags & FLAG_SATURATED)),
     )
 
 

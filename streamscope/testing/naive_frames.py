@@ -13,7 +13,7 @@ from streamscope.types import DoubleArray, FloatArray, LongArray
 def look(
     image: NDArray[np.generic], top: float, side: int, n: int, m: int
 ) -> tuple[int, DoubleArray, DoubleArray, DoubleArray]:
-    """Return full pixels of even rows, grain and level of n x m tiles, and the mean of each row of tiles."""
+    """Return full pixels of even rows, grain and level of n x m tiles, and the mean of each row."""
     values = image.astype(np.float64)
     wide = values.shape[1] // m
     grain, level = np.zeros((n, m)), np.zeros((n, m))
@@ -22,8 +22,8 @@ def look(
         for j in range(m):
             tile = values[first:last, j * wide : (j + 1) * wide]
             grain[i, j] = np.abs(np.diff(tile[first % 2 :: 2], 2, axis=1)).mean()
-            level[i, j] = tile.mean()
-    return int((values[::2] >= top).sum()), grain, level, values[:, : m * wide].mean(1)
+            level[i, j] = tile[first % 2 :: 2].mean()
+    return int((values[::2] >= top).sum()), grain, level, values.mean(1)
 
 
 def band_agreements(moved: FloatArray, template: FloatArray, weight: FloatArray, n: int) -> DoubleArray:

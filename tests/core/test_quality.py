@@ -11,8 +11,8 @@ from streamscope.config import EngineConfig
 from streamscope.core.background import SparseRows
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.infer import Infer
-from streamscope.core.motion import Motion
 from streamscope.core.kernels import look as kernels
+from streamscope.core.motion import Motion
 from streamscope.core.quality import LASTING_S, FrameQuality, Look, Looker, band_agreements, strange_shares
 from streamscope.testing import naive_frames as naive
 from streamscope.types import (
@@ -182,7 +182,9 @@ def test_a_frame_that_comes_twice_is_flagged_unless_that_is_the_rule():
     results = [infer(Frame(t, image, 0), aligned) for t, image in enumerate(movie)]
     frozen = FLAG_BAD_MOTION | FLAG_FROZEN
     assert [r.flags for r in results] == [frozen if 30 <= t < 33 else 0 for t in range(40)]
-    assert {(r.shift.dy, r.shift.dx) for r in results[29:33]} == {(results[29].shift.dy, results[29].shift.dx)}
+    assert {(r.shift.dy, r.shift.dx) for r in results[29:33]} == {
+        (results[29].shift.dy, results[29].shift.dx)
+    }
     still = Infer(CONFIG, SHAPE)
     assert not any(still(Frame(t, movie[0], 0), aligned).flags for t in range(20))
 

@@ -108,7 +108,7 @@ def test_refit_holds_the_accepted_components(session: SessionFolder):
     add_refit(session, refit)
     data = exported(session, "refit")
     keep = [k for k, status in enumerate(refit.status) if status == "accepted"]
-    motion = {"shifts", "field", "field_y", "field_x", "quality", "flags"}
+    motion = {"shifts", "field", "field_y", "field_x", "quality", "flags", "crop", "bin"}
     cells = {"A", "ids", "avail", "status", "reasons", "seeded", "b0"}
     assert set(data) == cells | {"C", "S", "C_raw"} | motion
     assert data["ids"].tolist() == refit.ids[keep].tolist()

@@ -11,9 +11,9 @@ from streamscope.core.kernels._jit import kernel
 def look(image, top, side, line, grain, level, rows):
     """Fill what an image (H, W) looks like, and return how many pixels of its even rows are `top` or more.
 
-    `grain` and `level` (n, m): mean second difference along even rows, without sign, and mean value, of tiles of
-    `side` rows and W // m columns; the last tiles of a column are higher, pixels that are left over at the right are
-    not looked at. `rows` (H,): mean of each row of tiles. `line` (W,) is scratch.
+    `grain` and `level` (n, m): mean second difference along rows, without sign, and mean value, of the even rows of
+    tiles of `side` rows and W // m columns; the last tiles of a column are higher, pixels that are left over at the
+    right are not looked at. `rows` (H,): mean of each row. `line` (W,) is scratch.
     """
     h = image.shape[0]
     n, m = grain.shape
@@ -23,33 +23,37 @@ def look(image, top, side, line, grain, level, rows):
     full = 0
     for y in range(h):
         pixels = image[y]
+        whole = np.float32(0.0)
+        if y % 2 == 1:
+            for x in range(line.shape[0]):
+                whole += np.float32(pixels[x])
+            rows[y] = whole / np.float32(line.shape[0])
+            continue
         for x in range(line.shape[0]):
             line[x] = np.float32(pixels[x])
         i = min(y // side, n - 1)
-        whole = np.float32(0.0)
         for j in range(m):
             tile, total = line[j * wide : (j + 1) * wide], np.float32(0.0)
             for x in range(wide):
                 total += tile[x]
             level[i, j] += total
             whole += total
-        rows[y] = whole / np.float32(m * wide)
-        if y % 2 == 0:
-            for j in range(m):
-                first, last = j * wide, (j + 1) * wide
-                left, here, right = line[first : last - 2], line[first + 1 : last - 1], line[first + 2 : last]
-                bends = np.float32(0.0)
-                for x in range(left.shape[0]):
-                    bends += abs(left[x] + right[x] - here[x] - here[x])
-                grain[i, j] += bends
-            for x in range(line.shape[0]):
-                full += np.int32(line[x] >= top)
+            left, here, right = tile[: wide - 2], tile[1 : wide - 1], tile[2:]
+            bends = np.float32(0.0)
+            for x in range(left.shape[0]):
+                bends += abs(left[x] + right[x] - here[x] - here[x])
+            grain[i, j] += bends
+        for x in range(m * wide, line.shape[0]):
+            whole += line[x]
+        rows[y] = whole / np.float32(line.shape[0])
+        for x in range(line.shape[0]):
+            full += np.int32(line[x] >= top)
     for i in range(n):
         first, last = i * side, h if i == n - 1 else (i + 1) * side
         even = (last + 1) // 2 - (first + 1) // 2
         for j in range(m):
             grain[i, j] /= np.float32(max(even, 1) * (wide - 2))
-            level[i, j] /= np.float32((last - first) * wide)
+            level[i, j] /= np.float32(max(even, 1) * wide)
     return full
 
 
