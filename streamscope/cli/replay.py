@@ -100,11 +100,12 @@ def plan_of(
 
 def run_plan(plan: SessionPlan) -> Outcome:
     """Run a session with its progress in the terminal, say what came out, and return how it ended."""
-    from streamscope.cli.progress import Progress, tell_diameter, tell_outcome, tell_warnings
+    from streamscope.cli.progress import Progress, tell_diameter, tell_outcome, tell_room, tell_warnings
     from streamscope.session.runner import run_session
 
     tell_warnings(plan.info)
     tell_diameter(plan)
+    tell_room(plan)
     try:
         with Progress() as progress:
             outcome = run_session(plan, progress)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from streamscope.errors import StorageError
 from streamscope.session.adjusting import Adjusting
 from streamscope.session.cameras import CameraLane, Since, always
 from streamscope.session.engine import Engine
@@ -32,6 +33,7 @@ from streamscope.storage.recording import Recording
 from streamscope.types import Frame, Health, Source
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
+from streamscope.wire.schema import EVENT_RESULTS_STOPPED
 
 FRAMES = 32  # that may wait for the pipeline; a replay waits when they do
 FRAMES_OF_A_DEVICE = 128  # a device does not wait: the oldest are given up
@@ -74,6 +76,8 @@ class LivePart:
         self._device = plan.device
         self._place = go_first if paced else give_way  # at full speed all wait for the learner
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
+        self.not_kept = ""  # why results are kept no more, while the session goes on
+        self._paced = paced
         self._stopped = threading.Event()
         self.recorder = None if recording is None else Recorder(recording, paced, self._teller())
         by_trigger = plan.config.record_on_trigger if plan.device is not None else None
@@ -105,6 +109,7 @@ class LivePart:
         self._adjusting = Adjusting(plan.device)
         if plan.device is not None:
             plan.device.listen(self._teller())
+        self._meter = meter
         self._publishing = Publishing(publisher, meter, self._records, self._freezing)
         self._pipeline = Pipeline(
             engine.infer(plan.engine, shape), self._frames, self._learning, [self._outlet], plan.frame_ns
@@ -125,9 +130,7 @@ class LivePart:
     def trouble(self) -> str:
         """Return what does not go as it should, in words."""
         told = [part.trouble for part in (self._device, self.recorder) if part is not None]
-        told += [] if self.gate is None else [self.gate.waiting]
-        told += [lane.trouble for lane in self.cameras]
-        return "; ".join(filter(None, told))
+        return "; ".join(filter(None, [self.not_kept, *told]))
 
     def stop(self) -> None:
         """Take no further frames from the source; what is under way is finished."""
@@ -210,9 +213,19 @@ class LivePart:
         try:
             await body
         except Exception as error:  # top of each lane: the session ends, its files are kept
+            if name == "writer" and self._paced and isinstance(error, StorageError):
+                self._go_on_unkept(error)
+                return
             if self.failure is None:
                 self.failure = (name, error)
             self._give_up(name)
+
+    def _go_on_unkept(self, error: StorageError) -> None:
+        """Let traces and recording go on when the disk takes no more results: an experiment may depend on them."""
+        frame = self._meter.frame + 1
+        self.not_kept = f"results are NOT kept from about frame {frame} on: {error}"
+        self._records.cancel()
+        self._publishing.tell(EVENT_RESULTS_STOPPED, frame, {"reason": str(error)})
 
     def _give_up(self, name: str) -> None:
         """Let every lane end soon; what was published is still written, if the writer can."""

@@ -14,15 +14,14 @@ from streamscope.errors import ConfigError, StorageError
 from streamscope.session.cameras import open_cameras
 from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
-from streamscope.storage.recording import check_room
-from streamscope.storage.session_folder import folder_name, safe_name
-from streamscope.types import BehaviourCamera, Device, Footprints, Movie, MovieInfo, Source
+from streamscope.storage.room import Room, check_room, room_for
+from streamscope.storage.session_folder import safe_name
+from streamscope.types import Device, Footprints, Movie, MovieInfo, Source
 
 if TYPE_CHECKING:
     from streamscope.core.seed import Seed
     from streamscope.offline.diameter import DiameterEstimate
 
-LEAST_ROOM_S = 60.0  # of recording, for which there must be room before a live session starts
 LEAST_FRAMES = 2  # one frame has no motion, no noise and no activity
 
 
@@ -43,7 +42,7 @@ class SessionPlan:
     seed: Seed | None = None  # cells to begin with
     rois: Footprints | None = None  # regions that are given: nothing is learned
     device: Device | None = None  # that is watched, in place of a movie
-    cameras: tuple[BehaviourCamera, ...] = ()  # recorded beside it
+    room: Room | None = None  # on the disk, before the start; None if nothing is recorded
 
     @property
     def info(self) -> MovieInfo:
@@ -145,13 +144,12 @@ def make_plan(
                 f"{source} has {info.bits} bits per pixel, and recordings in the layout of Miniscope-DAQ-QT have 8; "
                 "leave out --record: the session names the original, and refits read it"
             )
-        if record:
-            check_room(_existing(Path(config.out)), info.shape, info.n_frames * loop)
         diameter, resolved = None, config
         if config.cell_diameter.strip().lower() == AUTO:
             diameter = _measured(movie, frame_rate(config, info.fps), tell)
             resolved = config.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
         engine = engine_config(resolved, info.shape, info.fps, info.um_per_px, info.bits)
+        room = _room(config, engine, info.shape, info.n_frames * loop) if record else None
         rois = None if config.rois is None else read_rois(config.rois, info.shape)
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, info.n_frames * loop)
         cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
@@ -159,7 +157,19 @@ def make_plan(
         movie.close()
         raise
     return SessionPlan(
-        source, movie, config, engine, speed, loop, refit, diameter, record, freeze_at, cells, rois
+        source,
+        movie,
+        config,
+        engine,
+        speed,
+        loop,
+        refit,
+        diameter,
+        record,
+        freeze_at,
+        cells,
+        rois,
+        room=room,
     )
 
 
@@ -221,8 +231,7 @@ def make_live_plan(
         info = device.info
         _check_trigger(config.record_on_trigger, record, info)
         engine = engine_config(config.model_copy(update={"fps": None}), info.shape, info.fps, info.um_per_px)
-        if record:
-            check_room(_existing(Path(config.out)), info.shape, engine.frames(LEAST_ROOM_S))
+        room = _room(config, engine, info.shape) if record else None
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, sys.maxsize)
         cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
         cameras = tuple(open_cameras(config.cameras, config.camera_quality, folder_name(info.device)))
@@ -239,24 +248,17 @@ def make_live_plan(
         freeze_at=freeze_at,
         seed=cells,
         device=device,
-        cameras=cameras,
+        room=room,
     )
 
 
-def _check_trigger(number: int | None, record: bool, info: MovieInfo) -> None:
-    """Raise ConfigError if recording is to wait for an input that is not there."""
-    if number is None:
-        return
-    if not record:
-        raise ConfigError(
-            "--no-record and --record-on-trigger were both given, expected one of them; leave one out"
-        )
-    there = int(info.meta.get("triggerInputs", 0))
-    if number >= there:
-        raise ConfigError(
-            f"--record-on-trigger is {number}, expected an input that can be read: there are {there} on this device "
-            f"(frame counter from: {info.meta.get('metadataFrom', 'none')}); see docs/howto/live.md"
-        )
+def _room(
+    config: SessionConfig, engine: EngineConfig, shape: tuple[int, int], n_frames: int | None = None
+) -> Room:
+    """Return the room for a recording, of `n_frames` where that is known, or say that it is too little."""
+    room = room_for(_existing(Path(config.out)), shape, engine.fps)
+    check_room(room, None if n_frames is None else n_frames / engine.fps)
+    return room
 
 
 def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:

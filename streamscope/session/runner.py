@@ -57,9 +57,7 @@ class Outcome:
     refit_status: tuple[str, ...] | None  # of each component that the refit looked at; None without a refit
     health: Health  # at the end; rate and age over the last frames
     recording: Mapping[str, Any] | None = None  # what is noted of it in metaData.json; None if none was made
-    cameras: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # what is noted of each behaviour camera, by its name
+    not_kept: str = ""  # why the last results were published, but not kept
 
 
 def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Engine | None = None) -> Outcome:
@@ -172,7 +170,7 @@ class Session:
             status,
             self._health(),
             folder.recording,
-            folder.ours.get("cameras", {}),
+            "" if self._live is None else self._live.not_kept,
         )
 
     async def _warm_up(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
@@ -20,7 +19,7 @@ import numpy as np
 from streamscope._version import __version__
 from streamscope.errors import StorageError
 from streamscope.storage.avi import FOURCC, MOST_BYTES, GrayAvi, frame_bytes
-from streamscope.storage.rows import milliseconds, write_whole
+from streamscope.storage.room import LEAST_BYTES, Room, gigabytes, room_for
 from streamscope.storage.session_folder import METADATA_NAME, SessionFolder, note_recording
 from streamscope.storage.source_record import describe_files
 from streamscope.types import Frame, LongArray, MovieInfo
@@ -30,24 +29,6 @@ ORIENTATION_NAME = "headOrientation.csv"
 ORIENTATION_COLUMNS = "Time Stamp (ms),qw,qx,qy,qz"
 COLUMNS = "Frame Number,Time Stamp (ms),Buffer Index,DAQ Frame Number,Frames Missing"  # the last one is ours
 FRAMES_PER_FILE = 1000
-RESERVE_BYTES = 256 << 20  # of the disk, left to the journal and the results
-_ROW_BYTES = 48
-
-
-def bytes_needed(shape: tuple[int, int], n_frames: int) -> int:
-    """Return the room on the disk that a recording of `n_frames` frames of (H, W) px needs."""
-    return n_frames * (frame_bytes(shape) + _ROW_BYTES)
-
-
-def check_room(folder: Path, shape: tuple[int, int], n_frames: int) -> None:
-    """Raise StorageError unless there is room for a recording in `folder`, and for the results beside it."""
-    needed, free = bytes_needed(shape, n_frames), shutil.disk_usage(folder).free
-    if free < needed + RESERVE_BYTES:
-        raise StorageError(
-            f"recording {n_frames} frames of {shape[0]}x{shape[1]} px needs {_gigabytes(needed)} and "
-            f"{_gigabytes(RESERVE_BYTES)} for the results, but {folder} has {_gigabytes(free)} free; make room, "
-            "give a folder on another disk with --out, or leave out --record"
-        )
 
 
 class Recording:
@@ -115,8 +96,8 @@ class Recording:
                 self._write_orientation(frame)
         self.n_frames += 1
 
-    def commit(self) -> None:
-        """Make everything so far survive a power cut; see that the disk has room for more.
+    def commit(self) -> Room:
+        """Make everything so far survive a power cut, and return what room the disk has for more.
 
         Raises
         ------
@@ -128,12 +109,13 @@ class Recording:
                 self._video.commit()
             for table in self._tables():
                 os.fsync(table.fileno())
-            free = shutil.disk_usage(self.folder).free
-        if free < RESERVE_BYTES:
+        room = room_for(self.folder, self.shape, self._fps)
+        if room.too_little and room.free is not None:
             raise StorageError(
-                f"{self.folder} has {_gigabytes(free)} free, expected more than {_gigabytes(RESERVE_BYTES)}, which "
+                f"{self.folder} has {gigabytes(room.free)} free, expected at least {gigabytes(LEAST_BYTES)}, which "
                 "are left to the results; make room before the next session"
             )
+        return room
 
     def close(self) -> None:
         """Finish the files; may be called again."""
@@ -246,7 +228,3 @@ def _device_metadata(
         "frameRate": fps,
         "streamscope": {"version": __version__, "um_per_px": um_per_px},
     }
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

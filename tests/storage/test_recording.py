@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
-from collections import namedtuple
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -16,9 +15,9 @@ import pytest
 
 from streamscope.config import EngineConfig, SessionConfig
 from streamscope.errors import StorageError
-from streamscope.storage import avi, recording
+from streamscope.storage import avi, room
 from streamscope.storage.avi import GrayAvi
-from streamscope.storage.recording import Recording, check_room, finish_recording, recorded_frames
+from streamscope.storage.recording import Recording, finish_recording, recorded_frames
 from streamscope.storage.session_folder import SessionFolder, create_session, open_session
 from streamscope.types import Frame, MovieInfo
 from streamscope_drivers.replay import open_movie
@@ -195,22 +194,11 @@ def test_a_recording_ends_while_there_is_still_room_for_the_results(
 ):
     made = begin(session)
     made.append(frame(0))
-    made.commit()
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(recording.shutil, "disk_usage", lambda folder: usage(0, 0, 200_000_000))
-    with pytest.raises(StorageError, match="has 200 MB free, expected more than 268 MB, which are left to"):
+    assert made.commit().bytes_per_s > FPS * SHAPE[0] * SHAPE[1]
+    monkeypatch.setattr(room, "free_bytes", lambda folder: 499_000_000)
+    with pytest.raises(StorageError, match="has 499 MB free, expected at least 500 MB, which are left to"):
         made.commit()
     made.close()
-
-
-def test_room_is_asked_for_before_anything_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(recording.shutil, "disk_usage", lambda folder: usage(0, 0, 6_000_000_000))
-    check_room(tmp_path, (608, 608), 15_000)
-    with pytest.raises(
-        StorageError, match=r"18000 frames of 608x608 px needs 6\.7 GB .* has 6\.0 GB free; make"
-    ):
-        check_room(tmp_path, (608, 608), 18_000)
 
 
 def test_a_whole_recording_comes_before_the_original_and_does_without_it(session: SessionFolder):
