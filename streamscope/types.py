@@ -273,6 +273,9 @@ class Device(Source, Protocol):
         Raises ConfigError if there is no such setting, or the value is impossible.
         """
 
+    def look(self, seconds: float) -> Iterator[Frame]:
+        """Turn the light on, yield the frames of so many seconds, and turn it off again; before `frames`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:

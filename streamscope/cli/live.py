@@ -7,23 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamscope.cli.options import (
-    Bind,
-    Config,
-    DeviceFps,
-    DeviceType,
-    Focus,
-    FreezeAfter,
-    Gain,
-    Index,
-    Indicator,
-    Led,
-    Led2,
-    Out,
-    Refit,
-    SeedFile,
-    Subject,
-)
+from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, Rois, SeedFile, Subject
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
@@ -38,7 +22,11 @@ def live(
     focus: Focus = None,
     fps: DeviceFps = None,
     cell_diameter: Annotated[
-        str | None, typer.Option(help="Cell diameter, e.g. 13um or 8px.", show_default="13um")
+        str | None,
+        typer.Option(
+            help="Cell diameter, e.g. 13um or 8px, or auto: measured in 30 s of light before the session.",
+            show_default="13um",
+        ),
     ] = None,
     um_per_px: Annotated[
         float | None, typer.Option(help="Pixel size, um.", show_default="1.65 (V4, first lens)")
@@ -58,6 +46,7 @@ def live(
     bind: Bind = None,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
+    rois: Rois = None,
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Write every frame into the session folder.")
     ] = True,
@@ -87,6 +76,7 @@ def live(
         "indicator": indicator,
         "out": None if out is None else str(out),
         "subject": subject,
+        "rois": rois,
         "wire.bind": bind,
         "cameras": tuple(camera) if camera else None,
         "record_on_trigger": record_on_trigger,
@@ -114,7 +104,11 @@ def live_plan(
 
     settings = from_toml(config, given)
     typer.echo(f"device   {device}, camera {index}: connecting", err=True)
-    plan = make_live_plan(device, index, settings, refit, record, freeze_after, seed)
+
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
+    plan = make_live_plan(device, index, settings, refit, record, freeze_after, seed, tell)
     info = plan.info
     typer.echo(
         f"device   {info.shape[1]}x{info.shape[0]} px at {info.meta.get('measuredFrameRate', info.fps)} Hz, "

@@ -63,3 +63,12 @@ SeedFile: TypeAlias = Annotated[
     ),
 ]
 Refit: TypeAlias = Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")]
+Rois: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Read out these regions from frame 0 and learn nothing: square tiles, or a label image or "
+        "boolean masks (.npy, .npz, .tif, .png).",
+        metavar="grid:24px|FILE",
+        show_default=False,
+    ),
+]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, SeedFile, Subject
+from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, Rois, SeedFile, Subject
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
@@ -43,15 +43,7 @@ def replay(
     loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
-    rois: Annotated[
-        str | None,
-        typer.Option(
-            help="Read out these regions from frame 0 and learn nothing: square tiles, or a label image or "
-            "boolean masks (.npy, .npz, .tif, .png).",
-            metavar="grid:24px|FILE",
-            show_default=False,
-        ),
-    ] = None,
+    rois: Rois = None,
     record: Annotated[
         bool, typer.Option("--record", help="Write every frame into the session folder, uncompressed.")
     ] = False,

@@ -13,7 +13,16 @@ import numpy as np
 from streamscope.clock import clock_ns
 from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
-from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, FloatArray, Frame, FrameResult, Source, Tail
+from streamscope.types import (
+    FLAG_LATE,
+    FLAG_NO_LEARNING,
+    FloatArray,
+    Frame,
+    FrameResult,
+    ImageArray,
+    Source,
+    Tail,
+)
 
 AT_ONCE = 8  # frames that are handed to the learner in one go, if it is behind
 RING_BYTES = 128 << 20  # aligned frames that may wait for the learner in real time: 3 s of 608x608 at 30 fps
@@ -137,8 +146,6 @@ class Learning:
         (H, W) of the frames.
     freeze_at : int, optional
         Frame from which the learner is to be frozen.
-    first : Epoch, optional
-        In force from frame 0.
     """
 
     def __init__(
@@ -146,7 +153,6 @@ class Learning:
         learner: Learns,
         shape: tuple[int, int],
         freeze_at: int | None = None,
-        first: Epoch | None = None,
     ) -> None:
         n = self._ring_size(learner.lag_frames, shape)
         self.skipped = 0
@@ -157,8 +163,6 @@ class Learning:
         self._free = list(range(n))  # the last one given back goes out first: it is still in the cache
         self._waiting: BoundedQueue[tuple[int, FrameResult]] = BoundedQueue(n)
         self._changes: deque[tuple[int, Epoch | Order]] = deque()
-        if first is not None:
-            self._changes.append((-learner.lag_frames, first))
         self._orders: deque[Order] = deque()
         self._freeze_at = freeze_at
         self._frozen = False  # the learner
@@ -319,6 +323,8 @@ class Pipeline:
         Age at which a result is flagged as late; None where there is no pace.
     clock : callable
         Monotonic time, ns.
+    first : callable, optional
+        Makes of the first frame the epoch that is in force from it on.
     """
 
     def __init__(
@@ -328,7 +334,8 @@ class Pipeline:
         learning: Learning,
         outlets: Sequence[Outlet],
         late_after_ns: int | None = None,
-        clock: Callable[[], int] = clock_ns,
+        clock: Callable[[], int] = time.monotonic_ns,
+        first: Callable[[ImageArray], Epoch] | None = None,
     ) -> None:
         self._infer = infer
         self._frames = frames
@@ -336,6 +343,7 @@ class Pipeline:
         self._outlets = outlets
         self._late_after_ns = late_after_ns
         self._clock = clock
+        self._first = first
 
     def run(self) -> None:
         """Infer every frame, then give out the tail; the body of the pipeline thread."""
@@ -350,6 +358,9 @@ class Pipeline:
 
     def _one(self, frame: Frame) -> None:
         """Give out the result of a frame, then let the learner have it and take over what it learned."""
+        if self._first is not None:
+            self._take_over([self._first(frame.image)], frame.index)
+            self._first = None
         self._take_over(self._learning.before(frame.index), frame.index)
         slot = self._learning.slot()
         result = self._infer(frame, self._learning.buffer(slot))

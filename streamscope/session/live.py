@@ -103,7 +103,6 @@ class LivePart:
             engine.learner(plan.engine, shape, plan.seed, learner_threads(paced)),
             shape,
             plan.freeze_at,
-            engine.first,
         )
         self._freezing = Freezing(self._learning.order)
         self._adjusting = Adjusting(plan.device)
@@ -112,7 +111,12 @@ class LivePart:
         self._meter = meter
         self._publishing = Publishing(publisher, meter, self._records, self._freezing)
         self._pipeline = Pipeline(
-            engine.infer(plan.engine, shape), self._frames, self._learning, [self._outlet], plan.frame_ns
+            engine.infer(plan.engine, shape),
+            self._frames,
+            self._learning,
+            [self._outlet],
+            plan.frame_ns,
+            first=engine.first,
         )
         self._writer = Writer(journal, self._records)
 

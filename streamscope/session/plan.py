@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config, frame_rate
 from streamscope.errors import ConfigError, StorageError
-from streamscope.session.cameras import open_cameras
+from streamscope.session.looking import measured_by_look
 from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
 from streamscope.storage.room import Room, check_room, room_for
@@ -124,11 +124,7 @@ def make_plan(
     """
     if loop < 1:
         raise ConfigError(f"--loop is {loop}, but a recording is played at least once; give --loop 1 or more")
-    if seed is not None and config.rois is not None:
-        raise ConfigError(
-            "--seed and --rois were both given, expected one of them: a seed is what learning begins with, and "
-            "nothing is learned of given regions; leave one out"
-        )
+    _not_both(seed, config)
     check_writable(Path(config.out))
     safe_name(config.subject)
     movie = open_movie(source, config.fps, config.um_per_px)
@@ -181,6 +177,7 @@ def make_live_plan(
     record: bool = True,
     freeze_after: str | None = None,
     seed: Path | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> SessionPlan:
     """Return the plan of a session that watches a device, which is connected and verified; its light is off.
 
@@ -198,30 +195,19 @@ def make_live_plan(
         When to freeze, as the user says it: 60s, or a number of frames.
     seed : Path, optional
         Session folder, session.h5 or exported .npz whose components the session begins with.
+    tell : callable, optional
+        Called with what is about to be done, if it takes seconds: measuring the cell diameter, with the light on.
 
     Raises
     ------
     ConfigError
-        If a setting is impossible.
+        If a setting is impossible, or the cell diameter cannot be measured.
     SourceError
         If the device cannot be used.
     StorageError
         If the sessions' folder cannot be written, or has no room.
     """
-    for name, value in (
-        ("--cell-diameter", config.cell_diameter.strip().lower() == AUTO),
-        ("--rois", config.rois),
-    ):
-        if value:
-            raise ConfigError(
-                f"{name} {AUTO if value is True else value} needs a recording, expected none with a live device; "
-                "record a minute first, and replay it to find out"
-            )
-    if config.cameras and not record:
-        raise ConfigError(
-            "--camera and --no-record were both given, expected one of them: cameras are there to be recorded; leave "
-            "one out"
-        )
+    _not_both(seed, config)
     check_writable(Path(config.out))
     safe_name(config.subject)
     values = {"fps": config.fps, **config.device.model_dump()}
@@ -229,8 +215,12 @@ def make_live_plan(
     device = open_device(spec, index, given, config.um_per_px)
     try:
         info = device.info
-        _check_trigger(config.record_on_trigger, record, info)
-        engine = engine_config(config.model_copy(update={"fps": None}), info.shape, info.fps, info.um_per_px)
+        rois = None if config.rois is None else read_rois(config.rois, info.shape)
+        diameter, resolved = None, config.model_copy(update={"fps": None})
+        if config.cell_diameter.strip().lower() == AUTO:
+            diameter = measured_by_look(device, frame_rate(resolved, info.fps), tell)
+            resolved = resolved.model_copy(update={"cell_diameter": f"{diameter.diameter_px}px"})
+        engine = engine_config(resolved, info.shape, info.fps, info.um_per_px)
         room = _room(config, engine, info.shape) if record else None
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, sys.maxsize)
         cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
@@ -244,12 +234,22 @@ def make_live_plan(
         config,
         engine,
         refit=refit and record,
+        diameter=diameter,
         record=record,
         freeze_at=freeze_at,
         seed=cells,
+        rois=rois,
         device=device,
         room=room,
     )
+
+
+def _not_both(seed: Path | None, config: SessionConfig) -> None:
+    if seed is not None and config.rois is not None:
+        raise ConfigError(
+            "--seed and --rois were both given, expected one of them: a seed is what learning begins with, and "
+            "nothing is learned of given regions; leave one out"
+        )
 
 
 def _room(

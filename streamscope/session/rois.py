@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,14 +72,13 @@ def tiles(shape: Shape, side: int) -> list[IntArray]:
     return [(corner + square).astype(np.int32) for corner in corners]
 
 
-def roi_engine(rois: Footprints, config: EngineConfig, image: ImageArray) -> Engine:
-    """Return the engine of a session with given regions, from its first frame (H, W)."""
+def roi_engine(rois: Footprints, config: EngineConfig) -> Engine:
+    """Return the engine of a session with given regions; it begins with the first frame that comes."""
     from streamscope.core.infer import Infer  # takes a second, as in `real_engine`
     from streamscope.core.rois import FixedRois
     from streamscope.core.warmup import warm_up_infer, warm_up_rois
 
-    fixed = FixedRois(config, rois, image)
-    learner = _InThisProcess(fixed)
+    learner = _InThisProcess(FixedRois.lag(config), partial(FixedRois, config, rois))
 
     def warm_up(progress: WarmProgress) -> None:
         warm_up_infer(progress, config.bits)
@@ -87,24 +87,48 @@ def roi_engine(rois: Footprints, config: EngineConfig, image: ImageArray) -> Eng
     def the_learner(config: EngineConfig, shape: Shape, seed: Seed | None = None, threads: int = 1) -> Learns:
         return learner
 
-    return Engine(Infer, the_learner, warm_up, lambda: None, first=fixed.first)
+    return Engine(Infer, the_learner, warm_up, lambda: None, first=learner.begin)
 
 
 class _InThisProcess:
-    """Given regions, as the learner thread wants what learns."""
+    """Given regions, as the learner thread wants what learns.
 
-    def __init__(self, rois: FixedRois) -> None:
-        self._rois = rois
-        self.lag_frames = rois.lag_frames
-        self.freeze, self.thaw = rois.freeze, rois.thaw
+    Parameters
+    ----------
+    lag_frames : int
+        As of `Learns`.
+    make : callable
+        Makes the regions of the first frame (H, W).
+    """
+
+    def __init__(self, lag_frames: int, make: Callable[[ImageArray], FixedRois]) -> None:
+        self.lag_frames = lag_frames
+        self._make = make
+        self._rois: FixedRois | None = None
         self._room: FloatArray = np.zeros((0, 0, 0), np.float32)
+
+    def begin(self, image: ImageArray) -> Epoch:
+        """Return the epoch that is in force from the first frame on; called before any frame is learned from."""
+        self._rois = self._make(image)
+        return self._rois.first
 
     def room(self, n_frames: int, shape: Shape) -> FloatArray:
         self._room = np.zeros((n_frames, *shape), np.float32)
         return self._room
 
     def consume(self, frames: Sequence[tuple[int, FrameResult]]) -> list[Epoch | None]:
-        return [self._rois.consume(self._room[place], result) for place, result in frames]
+        return [self._begun.consume(self._room[place], result) for place, result in frames]
+
+    def freeze(self) -> None:
+        self._begun.freeze()
+
+    def thaw(self) -> None:
+        self._begun.thaw()
+
+    @property
+    def _begun(self) -> FixedRois:
+        assert self._rois is not None  # frames, and then orders, come after the first
+        return self._rois
 
 
 def _read(path: Path) -> NDArray[np.generic]:

@@ -76,9 +76,7 @@ def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Eng
 
 def engine_of(plan: SessionPlan) -> Engine:
     """Return the engine that a plan asks for: one that learns, or one that reads out given regions."""
-    if plan.rois is None or plan.movie is None:
-        return real_engine(plan.engine.bits)
-    return roi_engine(plan.rois, plan.engine, plan.movie.read(0, 1)[0])
+    return real_engine(plan.engine.bits) if plan.rois is None else roi_engine(plan.rois, plan.engine)
 
 
 class Session:

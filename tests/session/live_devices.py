@@ -23,11 +23,11 @@ SPEED = 20.0
 V4L2 = BACKENDS[0]
 
 
-def model_device(kind="v4", values=None, speed=SPEED, clock=None):
+def model_device(kind="v4", values=None, speed=SPEED, pictures=None):
     """Return a connected device, and the model that it is connected to."""
     kind = replace(device_type(kind), shape=SHAPE)
-    clock = clock or FastClock(speed)
-    model = Model("v4", SHAPE, "oe", bno=kind.orientation, clock=clock)
+    clock = FastClock(speed)
+    model = Model("v4", SHAPE, "oe", bno=kind.orientation, clock=clock, pictures=pictures)
     timing = Timing(clock, clock.sleep, clock)
     wanted = {**kind.defaults, **kind.check(values or {})}
 
@@ -38,17 +38,17 @@ def model_device(kind="v4", values=None, speed=SPEED, clock=None):
     return Miniscope(f"miniscope:{kind.name}", "0", capture, capture.start(), None), model
 
 
-def opens(made, clock, spec, index, values, um_per_px):
+def opens(made, pictures, spec, index, values, um_per_px):
     """Stand in for `registry.open_device`; `made` gets what was made."""
-    device, model = model_device(spec.removeprefix("miniscope:"), values, clock=clock)
+    device, model = model_device(spec.removeprefix("miniscope:"), values, pictures=pictures)
     made.append((device, model))
     return device
 
 
-def use_model(monkeypatch, clock=None):
-    """Let sessions open a model; return the list in which (device, model) will be."""
+def use_model(monkeypatch, pictures=None):
+    """Let sessions open a model that sees `pictures`; return the list in which (device, model) will be."""
     made = []
-    monkeypatch.setattr("streamscope.session.plan.open_device", partial(opens, made, clock))
+    monkeypatch.setattr("streamscope.session.plan.open_device", partial(opens, made, pictures))
     return made
 
 

@@ -82,6 +82,8 @@ class Capture:
         self._stopped = threading.Event()
         self._connected = threading.Event()
         self._running = False  # frames are wanted
+        self._resting = False  # they will be wanted again, from number 0
+        self._rested = threading.Event()
         self._lit = False  # they are being handed over, or will be after `_dark` more
         self._dark = 0
         self._lit_ns = 0  # when the light was turned on
@@ -128,6 +130,12 @@ class Capture:
     def end(self) -> None:
         """Turn the light off and hand no more frames over."""
         self._running = False
+
+    def rest(self) -> bool:
+        """Turn the light off, and begin with number 0 the next time; waits, and returns whether it is so."""
+        self._rested.clear()
+        self._resting, self._running = True, False
+        return self._thread is None or (self._rested.wait(JOIN_S) and not self._stopped.is_set())
 
     def set(self, values: Mapping[str, Value], told: Callable[[int], None] | None = None) -> dict[str, Value]:
         """Change settings as soon as the camera's thread gets to it; of several values, the newest counts.
@@ -194,6 +202,8 @@ class Capture:
         """Take one frame, and do what other threads asked for."""
         if self._running != self._lit:
             self._switch()
+        if self._resting and not self._lit:
+            self._start_over()
         self._frame()
         if self._asked or self._replies:
             self._set()
@@ -202,6 +212,7 @@ class Capture:
         """Turn the light off and let go of the device."""
         self._connection.shut()
         self.ring.close()
+        self._rested.set()
 
     def _frame(self) -> None:
         """The way of a frame: grab, stamp, picture, what came with it, what is missing, hand over."""
@@ -293,8 +304,16 @@ class Capture:
         self._connection.sync(self._lit)
         self._lit_ns = self._timing.clock()
         self._dark = self._frames_until_lit() if self._lit and self._kind.lights else 0
-        if not self._lit:
+        if not self._lit and not self._resting:
             self.ring.close()
+
+    def _start_over(self) -> None:
+        """Forget the frames that were handed over."""
+        self.ring.clear()
+        self._index = self._first_ns = self._last_ns = 0
+        self._skipped = self.lost_in_ring = 0
+        self._inferred = self._resting = False
+        self._rested.set()
 
     def _frames_until_lit(self) -> int:
         """Return how many frames are none yet; without the kernel's stamps, those in the buffers may be older."""

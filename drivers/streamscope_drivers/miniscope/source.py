@@ -26,6 +26,7 @@ from streamscope_drivers.miniscope.startup import Connection, Timing, connect
 PREFIX = "miniscope:"
 MODEL = "model"  # in place of an index: the model of the firmware, for a dry run
 TAKE_S = 0.1  # so that a stop is seen soon
+NOTHING_S = 5.0  # without a frame, before a look at the cells is given up
 
 
 class Miniscope:
@@ -109,6 +110,40 @@ class Miniscope:
             self._capture.close()
         while (frame := ring.take(0.0)) is not None:
             yield frame
+
+    def look(self, seconds: float) -> Iterator[Frame]:
+        """Turn the light on, yield the frames of so many seconds, and turn it off again; before `frames`.
+
+        Raises
+        ------
+        SourceError
+            If the device's thread failed, or no frame came for several seconds.
+        """
+        try:
+            yield from self._looked_at(seconds)
+        except BaseException:  # also if nobody wants more of them
+            self._capture.end()
+            raise
+        if not self._capture.rest():
+            raise SourceError(
+                "the camera does not answer after the look at the cells, expected it to rest with its light off; "
+                "pull the scope's cable, and start again"
+            )
+
+    def _looked_at(self, seconds: float) -> Iterator[Frame]:
+        ring, waited_s = self._capture.ring, 0.0
+        self._capture.begin()
+        while not ring.ended and waited_s < NOTHING_S:
+            frame = ring.take(TAKE_S)
+            waited_s = 0.0 if frame is not None else waited_s + TAKE_S
+            if frame is not None and frame.time_s >= seconds:
+                return
+            if frame is not None:
+                yield frame
+        raise SourceError(
+            f"no frame came for {NOTHING_S:g} s while the cells were looked at, expected {seconds:g} s of them; "
+            "check the cables and start again"
+        )
 
     def close(self) -> None:
         """Turn the light off and release the device; may be called again."""

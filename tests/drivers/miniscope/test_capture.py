@@ -214,6 +214,25 @@ def test_the_end_turns_light_and_sync_output_off(rig):
     assert r.model._camera is None
 
 
+def test_a_rest_turns_the_light_off_and_what_follows_begins_anew(rig):
+    r = rig(way="linux, open ephys", values={"led": 30})
+    r.run(20)
+    r.capture.rest()
+    for _ in range(4):
+        r.capture.step()
+    assert r.model.light == 0
+    assert not r.model.recording
+    assert len(r.capture.ring) == 0
+    assert not r.capture.ring.ended
+    r.clock.sleep(20.0)
+    r.frames.clear()
+    frames = r.run(20)
+    assert [frame.index for frame in frames] == list(range(20))
+    assert (frames[0].time_s, sum(frame.gap for frame in frames)) == (0.0, 0)
+    assert min(frame.image.mean() for frame in frames) > 20  # none is dark
+    assert r.model.recording
+
+
 def test_shutting_down_in_the_middle_turns_the_light_off(rig):
     r = rig("v4-2c", values={"led": 30, "led2": 50})
     r.run(5)
