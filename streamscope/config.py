@@ -105,6 +105,14 @@ class RefitConfig(Settings):
 class DeviceConfig(Settings):
     """Settings of a camera, where it has them; the rest is set as its type begins. Its frame rate is `fps`."""
 
+    type: str | None = Field(None, description="what it is, e.g. miniscope:v4; --device wins")
+    index: str | None = Field(None, description="which camera it is, as the system counts; --index wins")
+    name: str | None = Field(
+        None, min_length=1, max_length=100, description="name of its folder in the session"
+    )
+    roi: tuple[int, int, int, int] | None = Field(
+        None, description="part of the picture that is taken: left, top, width, height, px"
+    )
     led: float | None = Field(None, ge=0, le=255, description="light: % (V4, MiniCAM) or of 255 (V3)")
     led2: float | None = Field(None, ge=0, le=255, description="light of the second LED, %")
     gain: float | str | None = Field(None, description="gain of the sensor, e.g. low, medium, high")
@@ -133,6 +141,8 @@ class SessionConfig(Settings):
         None, gt=0, le=50, description="pixel size, overrides the recording's, um"
     )
     indicator: str = Field("GCaMP6f", description="calcium indicator: " + ", ".join(INDICATOR_DECAY_S))
+    researcher: str = Field("", max_length=100, description="name of the researcher, for metaData.json")
+    study: str = Field("", max_length=100, description="name of the experiment, for metaData.json (experimentName)")
     subject: str = Field("subject", min_length=1, max_length=100, description="name of the animal")
     rois: str | None = Field(
         None, description="regions that are read out instead of cells that are found: grid:24px, or a file"
@@ -158,6 +168,12 @@ class SessionConfig(Settings):
     refit: RefitConfig = RefitConfig()
     wire: WireConfig = WireConfig()
     device: DeviceConfig = DeviceConfig()
+
+    @property
+    def device_values(self) -> dict[str, float | str]:
+        """Return the settings of the device that were given, the frame rate among them."""
+        values = self.device.model_dump(exclude={"type", "index", "name", "roi"})
+        return {name: value for name, value in {"fps": self.fps, **values}.items() if value is not None}
 
 
 class EngineConfig(Settings):
@@ -305,6 +321,17 @@ def from_toml(path: Path | None, given: Mapping[str, Any] | None = None) -> Sess
     for name, value in (given or {}).items():
         if value is not None:
             _put(values, name, value)
+    return from_values(values, where)
+
+
+def from_values(values: Mapping[str, Any], where: str) -> SessionConfig:
+    """Return the settings that plain values stand for; `where` they are from, for the message if they are none.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (the nearest known one is named), or a value is impossible.
+    """
     try:
         return SessionConfig.model_validate(values)
     except ValidationError as error:

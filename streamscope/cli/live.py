@@ -14,13 +14,36 @@ if TYPE_CHECKING:
 
 
 def live(
-    device: DeviceType,
-    index: Index = "0",
-    led: Led = None,
-    led2: Led2 = None,
-    gain: Gain = None,
-    focus: Focus = None,
-    fps: DeviceFps = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="miniscope:TYPE, with v4, v4-bno, v4-2c, v3, v3-legacy, minicam, siminiscope, lfov, webcam or "
+            "webcam-WIDTHxHEIGHT.",
+            show_default="device.type of the settings file",
+        ),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            help="Which camera (see: streamscope devices), or model: a dry run without hardware.",
+            show_default="0",
+        ),
+    ] = None,
+    led: Annotated[
+        float | None, typer.Option(help="Light, % (V3: of 255).", show_default="0: dark", min=0)
+    ] = None,
+    led2: Annotated[
+        float | None, typer.Option(help="Light of the second LED, %.", show_default=False)
+    ] = None,
+    gain: Annotated[
+        str | None, typer.Option(help="Gain of the sensor, e.g. low, medium, high.", show_default="low")
+    ] = None,
+    focus: Annotated[
+        float | None, typer.Option(help="Focus of the lens, -127 to 127 (V4).", show_default="0")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frame rate, Hz; one that the scope has.", show_default="20 (V4)")
+    ] = None,
     cell_diameter: Annotated[
         str | None,
         typer.Option(
@@ -78,19 +101,17 @@ def live(
         "subject": subject,
         "rois": rois,
         "wire.bind": bind,
-        "cameras": tuple(camera) if camera else None,
-        "record_on_trigger": record_on_trigger,
+        "device.type": device,
+        "device.index": index,
         "device.led": led,
         "device.led2": led2,
         "device.gain": gain,
         "device.focus": focus,
     }
-    run_plan(live_plan(device, index, config, given, refit, record, freeze_after, seed))
+    run_plan(live_plan(config, given, refit, record, freeze_after, seed))
 
 
 def live_plan(
-    device: str,
-    index: str,
     config: Path | None,
     given: dict[str, Any],
     refit: bool = True,
@@ -100,9 +121,16 @@ def live_plan(
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError; the device is connected."""
     from streamscope.config import from_toml
+    from streamscope.errors import ConfigError
     from streamscope.session.plan import make_live_plan
 
     settings = from_toml(config, given)
+    device, index = settings.device.type, settings.device.index or "0"
+    if device is None:
+        raise ConfigError(
+            "no device was named, expected --device or device.type in the settings file; give e.g. "
+            "--device miniscope:v4"
+        )
     typer.echo(f"device   {device}, camera {index}: connecting", err=True)
 
     def tell(text: str) -> None:

@@ -14,8 +14,8 @@ from streamscope._version import __version__
 from streamscope.errors import StreamScopeError
 
 COMMANDS = (
-    *("demo", "replay", "live", "preview", "devices", "doctor", "listen", "set", "freeze", "thaw"),
-    *("refit", "inspect", "export", "config"),
+    *("demo", "replay", "live", "devices", "doctor", "listen", "set", "freeze", "thaw"),
+    *("refit", "inspect", "export", "config", "import-config"),
 )
 EXIT_FAULT = 1
 EXIT_ERROR = 2
@@ -25,7 +25,7 @@ EXIT_INTERRUPTED = 130
 class Commands(TyperGroup):
     """Commands whose modules are imported when they are used, and which end with one sentence on an error.
 
-    Each is the function of its name in the module of its name.
+    Each is the function of its name in the module of its name, - written as _.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -36,7 +36,8 @@ class Commands(TyperGroup):
         """Return a command by its name, None if there is none."""
         if cmd_name not in COMMANDS:
             return None
-        body = getattr(import_module(f"streamscope.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        body = getattr(import_module(f"streamscope.cli.{name}"), name)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name)(body)
         return typer.main.get_command(single)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -47,7 +47,8 @@ class SessionPlan:
     @property
     def info(self) -> MovieInfo:
         """Return what is known of the frames."""
-        return self._given.info
+        info, name = self._given.info, self.config.device.name
+        return replace(info, device=name) if name and self.device is not None else info
 
     @property
     def n_frames(self) -> int | None:
@@ -210,9 +211,7 @@ def make_live_plan(
     _not_both(seed, config)
     check_writable(Path(config.out))
     safe_name(config.subject)
-    values = {"fps": config.fps, **config.device.model_dump()}
-    given = {name: value for name, value in values.items() if value is not None}
-    device = open_device(spec, index, given, config.um_per_px)
+    device = open_device(spec, index, config.device_values, config.um_per_px, config.device.roi)
     try:
         info = device.info
         rois = None if config.rois is None else read_rois(config.rois, info.shape)

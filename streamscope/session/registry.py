@@ -43,7 +43,11 @@ def play(movie: Movie, speed: float | None, loop: int) -> Source:
 
 
 def open_device(
-    spec: str, index: str, values: Mapping[str, float | str], um_per_px: float | None = None
+    spec: str,
+    index: str,
+    values: Mapping[str, float | str],
+    um_per_px: float | None = None,
+    roi: tuple[int, int, int, int] | None = None,
 ) -> Device:
     """Return the device that is named, connected and verified.
 
@@ -57,6 +61,8 @@ def open_device(
         Settings; those that are not given are the type's own.
     um_per_px : float, optional
         Pixel size, um; replaces the type's own.
+    roi : tuple of int, optional
+        Part of the picture that is taken: left, top, width, height, px.
 
     Raises
     ------
@@ -65,7 +71,22 @@ def open_device(
     SourceError
         If there is no such driver, or the device cannot be used.
     """
-    return cast(Device, _load(_device_entry(spec))(spec, index, values, um_per_px))
+    return cast(Device, _load(_device_entry(spec))(spec, index, values, um_per_px, roi))
+
+
+def check_device(spec: str, values: Mapping[str, float | str]) -> None:
+    """Raise ConfigError if a device of this type cannot be set so; nothing is connected.
+
+    Raises
+    ------
+    ConfigError
+        If it has no such setting, or a value is impossible.
+    SourceError
+        If there is no such driver or type.
+    """
+    entry = _device_entry(spec)
+    _load(entry)
+    import_module(entry.module).check_values(spec, values)
 
 
 def open_camera(source: str, name: str, quality: int) -> BehaviourCamera:

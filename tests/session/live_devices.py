@@ -23,7 +23,7 @@ SPEED = 20.0
 V4L2 = BACKENDS[0]
 
 
-def model_device(kind="v4", values=None, speed=SPEED, pictures=None):
+def model_device(kind="v4", values=None, speed=SPEED, pictures=None, roi=None):
     """Return a connected device, and the model that it is connected to."""
     kind = replace(device_type(kind), shape=SHAPE)
     clock = FastClock(speed)
@@ -35,12 +35,14 @@ def model_device(kind="v4", values=None, speed=SPEED, pictures=None):
         return connect(kind, 0, [V4L2], model.open, settings, timing, shape)
 
     capture = Capture(kind, wanted, reconnect, timing)
-    return Miniscope(f"miniscope:{kind.name}", "0", capture, capture.start(), None), model
+    connection = capture.start()
+    capture.crop(roi)
+    return Miniscope(f"miniscope:{kind.name}", "0", capture, connection, None), model
 
 
-def opens(made, pictures, spec, index, values, um_per_px):
+def opens(made, pictures, spec, index, values, um_per_px, roi=None):
     """Stand in for `registry.open_device`; `made` gets what was made."""
-    device, model = model_device(spec.removeprefix("miniscope:"), values, pictures=pictures)
+    device, model = model_device(spec.removeprefix("miniscope:"), values, pictures=pictures, roi=roi)
     made.append((device, model))
     return device
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from streamscope.errors import SourceError
+from streamscope.errors import ConfigError, SourceError
 from streamscope.types import Frame, MovieInfo
 from streamscope_drivers.miniscope.camera import (
     BACKENDS,
@@ -53,12 +53,12 @@ class Miniscope:
         self._info = MovieInfo(
             source=spec,
             files=(),
-            shape=connection.shape,
+            shape=capture.shape,
             n_frames=0,
             fps=connection.fps,
             um_per_px=um_per_px or connection.kind.um_per_px,
             warnings=tuple(filter(None, (*connection.doubts, connection.kind.warning))),
-            meta=_metadata(connection, capture.values, index),
+            meta={**_metadata(connection, capture.values, index), **capture.roi_metadata},
             live=True,
         )
 
@@ -155,6 +155,7 @@ def open_device(
     index: str = "0",
     values: Mapping[str, Value] | None = None,
     um_per_px: float | None = None,
+    roi: tuple[int, int, int, int] | None = None,
 ) -> Miniscope:
     """Connect a device and verify that it does what it is told.
 
@@ -168,6 +169,8 @@ def open_device(
         Settings; those that are not given are the type's own.
     um_per_px : float, optional
         Pixel size, um; replaces the type's own.
+    roi : tuple of int, optional
+        Part of the picture that is taken: left, top, width, height, px.
 
     Raises
     ------
@@ -179,7 +182,18 @@ def open_device(
     kind, timing = device_type(spec.removeprefix(PREFIX)), Timing()
     wanted = {**kind.defaults, **kind.check(values or {})}
     capture = Capture(kind, wanted, _connector(kind, index, timing), timing)
-    return Miniscope(spec, index, capture, capture.start(), um_per_px)
+    connection = capture.start()
+    try:
+        capture.crop(roi)
+    except ConfigError:
+        capture.close()
+        raise
+    return Miniscope(spec, index, capture, connection, um_per_px)
+
+
+def check_values(spec: str, values: Mapping[str, Value]) -> None:
+    """Raise ConfigError if a device of this type cannot be set so."""
+    device_type(spec.removeprefix(PREFIX)).check(values)
 
 
 def examine_device(spec: str, index: str = "0", seconds: float = 10.0) -> list[str]:

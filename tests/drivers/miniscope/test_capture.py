@@ -233,6 +233,21 @@ def test_a_rest_turns_the_light_off_and_what_follows_begins_anew(rig):
     assert r.model.recording
 
 
+def test_a_part_of_the_picture_is_handed_over_as_it_was_and_one_beyond_it_is_refused(rig):
+    r = rig(values={"led": 30})
+    for roi in ((0, 0, 65, 24), (-1, 0, 40, 24), (40, 0, 32, 24), (0, 0, 8, 24)):
+        with pytest.raises(
+            ConfigError, match=r"expected left, top, width and height of at least 32 px within 64x24"
+        ):
+            r.capture.crop(roi)
+    whole = r.run(3)[-1].image
+    r.capture._roi = (20, 4, 40, 16)  # smaller than a real one may be
+    part = r.run(1)[-1].image
+    assert r.capture.shape == part.shape == (16, 40)
+    assert part.flags.c_contiguous
+    np.testing.assert_array_equal(part, whole[4:20, 20:60])
+
+
 def test_shutting_down_in_the_middle_turns_the_light_off(rig):
     r = rig("v4-2c", values={"led": 30, "led2": 50})
     r.run(5)
