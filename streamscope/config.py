@@ -142,7 +142,9 @@ class SessionConfig(Settings):
     )
     indicator: str = Field("GCaMP6f", description="calcium indicator: " + ", ".join(INDICATOR_DECAY_S))
     researcher: str = Field("", max_length=100, description="name of the researcher, for metaData.json")
-    study: str = Field("", max_length=100, description="name of the experiment, for metaData.json (experimentName)")
+    study: str = Field(
+        "", max_length=100, description="name of the experiment, for metaData.json (experimentName)"
+    )
     subject: str = Field("subject", min_length=1, max_length=100, description="name of the animal")
     rois: str | None = Field(
         None, description="regions that are read out instead of cells that are found: grid:24px, or a file"
