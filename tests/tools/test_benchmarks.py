@@ -53,8 +53,9 @@ def run_tool(name, json_file, *options):
 
 
 @pytest.mark.slow
-def test_latency_is_measured_through_a_whole_session(tmp_path):
-    options = ("--size", "128", "--seconds", "12", "--control-seconds", "2", "--record")
+@pytest.mark.parametrize("device", [(), ("--device",)])
+def test_latency_is_measured_through_a_whole_session(tmp_path, device):
+    options = ("--size", "128", "--seconds", "12", "--control-seconds", "2", "--record", *device)
     report = run_tool("bench_latency.py", tmp_path / "out.json", *options)
     session = report["session"]
     assert (session["recorded"], session["not_recorded"]) == (360, 0)
