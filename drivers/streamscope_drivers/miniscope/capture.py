@@ -260,6 +260,7 @@ class Capture:
         missing = self._losses.before(sense.counter, t_ns, self._timing.clock())
         if self._lit:
             self._watch.frame(self._index, t_ns, sense, missing, c.kind.orientation)
+            self._watch.picture(self._index, image, missing.duplicate)
         self._effects.frame(t_ns, image)
         self._failing_since_ns = self._bad = 0
         self._seen(t_ns)

@@ -22,6 +22,7 @@ from streamscope_drivers.miniscope.capture import Capture, Connect
 from streamscope_drivers.miniscope.devices import TYPES, DeviceType, Value, device_type
 from streamscope_drivers.miniscope.doctor import examine
 from streamscope_drivers.miniscope.startup import Connection, Timing, connect
+from streamscope_drivers.miniscope.usb import bare_box, slow_port
 
 PREFIX = "miniscope:"
 MODEL = "model"  # in place of an index: the model of the firmware, for a dry run
@@ -188,6 +189,8 @@ def open_device(
     except ConfigError:
         capture.close()
         raise
+    slow = slow_port(int(index)) if index.isdecimal() and kind.daq else ""
+    connection.doubts += [slow] if slow else []
     return Miniscope(spec, index, capture, connection, um_per_px)
 
 
@@ -277,8 +280,10 @@ def _as_text(value: Value) -> Value:
 
 
 def list_cameras() -> list[str]:
-    """Return a line for each camera that the system lists: index, name, USB port."""
-    return [f"camera {found.index:<3} {found.name}  {found.place}".rstrip() for found in found_cameras()]
+    """Return a line for each camera that the system lists: index, name, USB port; and what is wrong with a box."""
+    lines = [f"camera {found.index:<3} {found.name}  {found.place}".rstrip() for found in found_cameras()]
+    troubles = [*(slow_port(found.index) for found in found_cameras()), bare_box()]
+    return lines + [f"note   {trouble}" for trouble in troubles if trouble]
 
 
 def list_types() -> list[str]:

@@ -372,6 +372,9 @@ def test_duplicated_frozen_and_corrupted_frames_are_kept_as_they_came(rig):
     assert crcs == [s.crc for s in r.model.sent if s.crc in crcs][: len(crcs)]
     assert sum(bool(f.meta.get("duplicate")) for f in frames) == 1
     assert len(r.told("duplicate")) == 1
+    ((at, _),) = r.told("frozen")
+    assert crcs[at] == crcs[at - 1]
+    assert not frames[at].meta.get("duplicate")
     assert sum(f.gap for f in frames) == 0
 
 
@@ -432,6 +435,21 @@ def test_the_wall_clock_that_is_set_is_an_event(rig):
     ((_, fields),) = r.told("clock")
     assert fields["seconds"] == pytest.approx(3600)
     assert np.diff([f.time_s for f in r.frames]).max() < 0.06
+
+
+@pytest.mark.parametrize("way", ["windows", "linux", "linux, old firmware"])
+def test_a_packet_that_another_program_left_half_sent_spoils_none_of_ours(way):
+    r, clean = Rig(way=way), Rig(way=way)
+    camera = r.model.open()
+    for prop in (Property.CONTRAST, Property.GAMMA):
+        camera.set(prop, 0x0120)  # and then that program was ended
+        r.clock.sleep(0.001)
+    camera.release()
+    r.open()
+    clean.open()
+    assert packets(r) == packets(clean)
+    assert r.model.lost_packets == []
+    assert r.model.light == 0
 
 
 REFUSED = [
