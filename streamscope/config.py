@@ -149,6 +149,9 @@ class SessionConfig(Settings):
     rois: str | None = Field(
         None, description="regions that are read out instead of cells that are found: grid:24px, or a file"
     )
+    compression: Literal["GREY", "FFV1"] = Field(
+        "GREY", description="of recordings: GREY is none, FFV1 is lossless and takes a quarter of a core"
+    )
     out: str = Field("StreamScope", description="folder that holds the sessions")
     record_on_trigger: int | None = Field(
         None,

@@ -109,9 +109,8 @@ def _losses(frames: FrameCounts) -> str:
 
 def _recorded(recording: RecordingSummary) -> str:
     files = f"{recording.n_files} file{'' if recording.n_files == 1 else 's'}"
-    text = (
-        f"{recording.n_frames} frames in {recording.device}, {files} of {_size(recording.size)}, uncompressed"
-    )
+    how = "uncompressed" if recording.compression == "GREY" else recording.compression
+    text = f"{recording.n_frames} frames in {recording.device}, {files} of {_size(recording.size)}, {how}"
     if recording.not_recorded is None:
         return f"{text}; not finished"
     if recording.not_recorded:

@@ -140,7 +140,8 @@ def tell_room(plan: SessionPlan) -> None:
     if plan.room is None:
         return
     console = Console(stderr=True, highlight=False)
-    console.print(f"disk     {plan.room.text()}", markup=False, soft_wrap=True)
+    most = "" if plan.config.compression == "GREY" else "at most "
+    console.print(f"disk     {most}{plan.room.text()}", markup=False, soft_wrap=True)
     if plan.room.low:
         console.print(f"note     {plan.room.warning()}", markup=False, soft_wrap=True)
 

@@ -45,7 +45,7 @@ def replay(
     seed: SeedFile = None,
     rois: Rois = None,
     record: Annotated[
-        bool, typer.Option("--record", help="Write every frame into the session folder, uncompressed.")
+        bool, typer.Option("--record", help="Write every frame into the session folder, without loss.")
     ] = False,
     refit: Refit = True,
 ) -> None:

@@ -202,7 +202,15 @@ class _Reading:
         fps = settings.pop("fps", None)
         roi = self._roi(says)
         device |= settings | ({} if roi is None else {"roi": roi})
-        return {"device": device} | ({} if fps is None else {"fps": fps})
+        top = {"fps": fps, "compression": self._compression(says, name)}
+        return {"device": device} | {key: value for key, value in top.items() if value is not None}
+
+    def _compression(self, says: Mapping[str, Any], name: str) -> str | None:
+        codec = says.get("compression")
+        if codec not in (None, "GREY", "FFV1"):
+            self.notes.append(f"compression {codec} of {name}: recordings are GREY (none) or FFV1 (lossless)")
+            return None
+        return codec
 
     def _settings(self, kind: str, says: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Return what the scope is set to; what this type does not take is noted."""
@@ -231,9 +239,7 @@ class _Reading:
         return out
 
     def _recording_of(self, says: Mapping[str, Any], name: str) -> None:
-        codec, per_file = says.get("compression", "GREY"), says.get("framesPerFile", 1000)
-        if codec != "GREY":
-            self.notes.append(f"compression {codec} of {name}: recordings are uncompressed (GREY)")
+        per_file = says.get("framesPerFile", 1000)
         if per_file != 1000:
             self.notes.append(f"framesPerFile {per_file} of {name}: files have 1000 frames")
         head = says.get("headOrientation")

@@ -221,7 +221,13 @@ class Session:
         plan = self._plan
         if not plan.record:
             return None
-        return Recording(folder, plan.info, plan.engine.fps, plan.engine.um_per_px)
+        return Recording(
+            folder,
+            plan.info,
+            plan.engine.fps,
+            plan.engine.um_per_px,
+            compression=plan.config.compression,
+        )
 
     async def _salvage(self, folder: SessionFolder, lane: str, error: Exception) -> NoReturn:
         """Keep what there is, note the details beside it, and say in one sentence what happened."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from streamscope._version import __version__
 from streamscope.errors import StorageError
-from streamscope.storage.avi import FOURCC, MOST_BYTES, GrayAvi, frame_bytes
+from streamscope.storage.avi import GRAY_FILES, MOST_BYTES, Ffv1Avi, GrayAvi, frame_bytes
 from streamscope.storage.room import LEAST_BYTES, Room, gigabytes, room_for
 from streamscope.storage.session_folder import METADATA_NAME, SessionFolder, note_recording
 from streamscope.storage.source_record import describe_files
@@ -44,6 +44,8 @@ class Recording:
         Of the session.
     frames_per_file : int, optional
         Fewer if a file would become too large for old readers.
+    compression : str
+        GREY: none; FFV1: lossless.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class Recording:
         fps: float,
         um_per_px: float | None = None,
         frames_per_file: int = FRAMES_PER_FILE,
+        compression: str = "GREY",
     ) -> None:
         if session.recording_folder is None:
             raise StorageError(f"{session.folder} was made for a session that is not recorded")
@@ -66,11 +69,12 @@ class Recording:
         self.n_frames = 0
         self._fps = fps
         self._per_file = max(1, min(frames_per_file, MOST_BYTES // frame_bytes(info.shape)))
-        self._video: GrayAvi | None = None
+        self._kind = GRAY_FILES[compression]
+        self._video: GrayAvi | Ffv1Avi | None = None
         self._orientation: FileIO | None = None  # made with the first frame that has one
         with self._errors():
             self.folder.mkdir()
-            metadata = _device_metadata(info, self.folder, self._per_file, fps, um_per_px)
+            metadata = _device_metadata(info, self.folder, self._per_file, compression, fps, um_per_px)
             text = json.dumps(metadata, indent=4, ensure_ascii=False, default=str) + "\n"
             (self.folder / METADATA_NAME).write_text(text, encoding="utf-8")
             self._stamps = FileIO(self.folder / STAMPS_NAME, "x")
@@ -139,10 +143,10 @@ class Recording:
         parts = ",".join(f"{part:.6f}" for part in frame.meta["orientation"])
         write_whole(self._orientation, f"{milliseconds(frame.time_s)},{parts}\n".encode())
 
-    def _next_file(self) -> GrayAvi:
+    def _next_file(self) -> GrayAvi | Ffv1Avi:
         self._finish_video()
         path = self.folder / f"{self.n_frames // self._per_file}.avi"
-        self._video = GrayAvi(path, self.shape, self._fps)
+        self._video = self._kind(path, self.shape, self._fps)
         return self._video
 
     def _finish_video(self) -> None:
@@ -214,7 +218,7 @@ def recorded_frames(session: SessionFolder) -> LongArray:
 
 
 def _device_metadata(
-    info: MovieInfo, folder: Path, per_file: int, fps: float, um_per_px: float | None
+    info: MovieInfo, folder: Path, per_file: int, compression: str, fps: float, um_per_px: float | None
 ) -> dict[str, Any]:
     passed_on: Mapping[str, Any] = info.meta if "deviceName" in info.meta else {}
     return {
@@ -224,7 +228,7 @@ def _device_metadata(
         "deviceName": info.device,
         "deviceDirectory": folder.resolve().as_posix(),
         "framesPerFile": per_file,
-        "compression": FOURCC.decode(),
+        "compression": compression,
         "frameRate": fps,
         "streamscope": {"version": __version__, "um_per_px": um_per_px},
     }

@@ -112,10 +112,9 @@ def test_a_configuration_of_2019_is_read(tmp_path):
         "Dr_M",
         "Linear Track",
     )
-    assert config.out == "D:/Data/Dr_M/Linear Track"
+    assert (config.out, config.compression) == ("D:/Data/Dr_M/Linear Track", "FFV1")
     for note in (
         "ewl 50 of Scope 1: v3 has no setting focus",
-        "compression FFV1 of Scope 1: recordings are uncompressed (GREY)",
         "recordLengthinSeconds 30: end the session yourself, with Ctrl-C",
         "windowScale: windows of that program",
     ):
@@ -162,6 +161,7 @@ def test_values_that_the_scope_does_not_have_and_types_that_are_not_known_are_li
     assert (config.device.type, config.device.index) == (None, "1")
     assert "deviceType MiniLFM of M: not known here; give --device" in said
     scope = {"deviceType": "Miniscope_V4", "frameRate": "60FPS", "gain": "Huge", "led0": "bright", "other": 1}
+    scope["compression"] = "XVID"
     config, said, _ = imported(tmp_path, OLD | {"devices": {"miniscopes": {"M": scope}}})
     assert (config.fps, config.device.gain, config.device.led) == (None, None, None)
     for note in (
@@ -169,6 +169,7 @@ def test_values_that_the_scope_does_not_have_and_types_that_are_not_known_are_li
         "gain Huge of M: gain is huge",
         "led0 of M is 'bright'",
         "other: not known here",
+        "compression XVID of M: recordings are GREY (none) or FFV1 (lossless)",
     ):
         assert note in said
 

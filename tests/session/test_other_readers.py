@@ -20,16 +20,15 @@ from tests.session.test_live_device import Until
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
+@pytest.fixture(scope="module", params=["GREY", "FFV1"])
+def recorded(request, tmp_path_factory):
     """Return a session of three files, the frames (T, H, W) that it recorded, and their times, ms."""
     with pytest.MonkeyPatch.context() as patch:
         made = use_model(patch)
         out = tmp_path_factory.mktemp("out")
         given = {"cell_diameter": "8px", "out": str(out), "wire.bind": "127.0.0.1:0", "fps": 30.0}
-        plan = make_live_plan(
-            "miniscope:v4-bno", "0", from_toml(None, given | {"device.led": 30.0}), refit=False
-        )
+        given |= {"device.led": 30.0, "compression": request.param}
+        plan = make_live_plan("miniscope:v4-bno", "0", from_toml(None, given), refit=False)
         outcome = run_session(plan, Until(2100), fake_engine())
     assert outcome.recording["complete"]
     movie = open_movie(str(outcome.folder))
@@ -82,7 +81,7 @@ def test_roiextractors_reads_frames_stamps_and_metadata(recorded):
     assert (device["deviceType"], device["framesPerFile"], device["compression"]) == (
         "Miniscope_V4_BNO",
         1000,
-        "GREY",
+        session.ours["config"]["compression"],
     )
     whole = extractor._read_session_folder_metadata(session.folder / "metaData.json")
     assert whole["miniscopes"] == ["Miniscope"]

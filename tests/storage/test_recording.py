@@ -16,7 +16,7 @@ import pytest
 from streamscope.config import EngineConfig, SessionConfig
 from streamscope.errors import StorageError
 from streamscope.storage import avi, room
-from streamscope.storage.avi import GrayAvi
+from streamscope.storage.avi import Ffv1Avi, GrayAvi
 from streamscope.storage.recording import Recording, finish_recording, recorded_frames
 from streamscope.storage.session_folder import SessionFolder, create_session, open_session
 from streamscope.types import Frame, MovieInfo
@@ -42,9 +42,11 @@ def make(root: Path, shape: tuple[int, int] = SHAPE, device: str = "My V4 Minisc
     return create_session(root / "out", SessionConfig(fps=FPS), engine, info, STARTED, device=device)
 
 
-def begin(session: SessionFolder, frames_per_file: int = 8, **meta: object) -> Recording:
+def begin(
+    session: SessionFolder, frames_per_file: int = 8, compression: str = "GREY", **meta: object
+) -> Recording:
     info = MovieInfo("movie.npy", (), SHAPE, N, FPS, device="My V4 Miniscope", meta=meta)
-    return Recording(session, info, FPS, 1.655, frames_per_file)
+    return Recording(session, info, FPS, 1.655, frames_per_file, compression)
 
 
 @pytest.fixture
@@ -63,8 +65,18 @@ def recorded(
     return finish_recording(session, made, N, stopped)
 
 
-def test_a_recording_is_read_back_with_the_same_pixels_times_gaps_and_counters(session: SessionFolder):
-    made = begin(session, deviceName="old name", deviceType="Miniscope_V4_BNO", gain="High", framesPerFile=3)
+@pytest.mark.parametrize("compression", ["GREY", "FFV1"])
+def test_a_recording_is_read_back_with_the_same_pixels_times_gaps_and_counters(
+    session: SessionFolder, compression: str
+):
+    made = begin(
+        session,
+        compression=compression,
+        deviceName="old name",
+        deviceType="Miniscope_V4_BNO",
+        gain="High",
+        framesPerFile=3,
+    )
     for n in range(N):
         made.append(frame(n, hw=(65530 + n) % 65536), waiting=n)
     made.close()
@@ -77,7 +89,11 @@ def test_a_recording_is_read_back_with_the_same_pixels_times_gaps_and_counters(s
     assert (info.fps, info.um_per_px, info.device) == (FPS, 1.655, "My V4 Miniscope")
     assert [w.partition(" are missing")[0] for w in info.warnings] == [f"{GAPS.sum()} frames"]
     assert [file.name for file in info.files] == ["0.avi", "1.avi", "2.avi"]
-    assert (info.meta["gain"], info.meta["framesPerFile"], info.meta["compression"]) == ("High", 8, "GREY")
+    assert (info.meta["gain"], info.meta["framesPerFile"], info.meta["compression"]) == (
+        "High",
+        8,
+        compression,
+    )
     movie.close()
 
 
@@ -94,9 +110,10 @@ def test_stamps_are_those_of_miniscope_software_and_one_column_of_ours(session: 
     ]
 
 
+@pytest.mark.parametrize("kind", [GrayAvi, Ffv1Avi])
 @pytest.mark.parametrize("closed", [True, False])
-def test_opencv_reads_a_file_with_and_without_its_end(tmp_path: Path, closed: bool):
-    file = GrayAvi(tmp_path / "0.avi", SHAPE, FPS)
+def test_opencv_reads_a_file_with_and_without_its_end(tmp_path: Path, closed: bool, kind: type[GrayAvi]):
+    file = kind(tmp_path / "0.avi", SHAPE, FPS)
     for image in IMAGES:
         file.write(image)
     (file.close if closed else file.commit)()
@@ -126,6 +143,23 @@ def test_any_length_of_a_file_that_was_cut_off_gives_its_whole_frames(tmp_path: 
         movie = open_movie(str(path), fps=FPS)
         assert movie.info.n_frames == 5
         np.testing.assert_array_equal(movie.read(0, 5), IMAGES[:5])
+        movie.close()
+
+
+def test_a_compressed_file_that_was_cut_off_gives_its_whole_frames(tmp_path: Path):
+    file = Ffv1Avi(tmp_path / "whole.avi", SHAPE, FPS)
+    ends = [file._end]
+    for image in IMAGES:
+        file.write(image)
+        ends.append(file._end)
+    content = (tmp_path / "whole.avi").read_bytes()
+    file.close()
+    for n, extra in ((5, 0), (5, 9), (7, ends[8] - ends[7] - 3)):
+        path = tmp_path / f"{n}_{extra}.avi"
+        path.write_bytes(content[: ends[n] + extra])
+        movie = open_movie(str(path), fps=FPS)
+        assert movie.info.n_frames == n
+        np.testing.assert_array_equal(movie.read(0, n), IMAGES[:n])
         movie.close()
 
 
