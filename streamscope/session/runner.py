@@ -159,7 +159,7 @@ class Session:
         folder = self._make_folder()
         self._observer.started(folder.folder)
         folder = await self._run_live(group, folder)
-        result = await in_thread("result", lambda: write_live(folder))
+        result = await in_thread("result", lambda: _result_of(folder))
         status = await self._refit(folder)
         return Outcome(
             folder.folder,
@@ -339,9 +339,17 @@ class _Stopped(Exception):
     """The user stopped the session while kernels were compiled."""
 
 
-def _finished(
-    folder: SessionFolder, recording: Recording, recorder: Recorder, more: Mapping[str, Any]
-) -> SessionFolder:
+def _result_of(folder: SessionFolder) -> Path:
+    """Write session.h5 and return its path; a disk that does not take it costs nothing but time."""
+    try:
+        return write_live(folder)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}; nothing that was kept is lost: make room, and then: streamscope refit {folder.folder}"
+        ) from error
+
+
+def _finished(folder: SessionFolder, recording: Recording, recorder: Recorder) -> SessionFolder:
     """Note what was recorded; a disk that does not take that costs the session nothing else."""
     try:
         write_notes(folder)

@@ -117,6 +117,18 @@ def test_a_disk_that_is_full_stops_recording_and_results_but_not_the_traces(plan
     assert any("results are NOT kept" in line for line in outcome_lines(outcome))
 
 
+def test_a_disk_without_room_for_the_results_says_how_to_get_them_later(plan, made, monkeypatch):
+    def full(folder):
+        raise StorageError("session.h5 cannot be written (No space left on device)")
+
+    monkeypatch.setattr("streamscope.session.runner.write_live", full)
+    with pytest.raises(
+        StorageError, match=r"No space left .*; nothing that was kept is lost: make room, and then: str"
+    ):
+        run_session(plan(), Until(60), fake_engine())
+    assert made[0][1].light == 0
+
+
 def test_a_live_session_is_warned_and_refused_before_anything_begins(plan, made, monkeypatch, tmp_path):
     free(monkeypatch, 4.0)
     ready = plan()
