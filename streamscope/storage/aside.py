@@ -38,4 +38,4 @@ def written_aside(path: Path) -> Iterator[Path]:
 def _reason(error: OSError) -> str:
     """Return the system's words; HDF5 has them in the middle of many lines."""
     inside = re.search(r"error message = '([^']+)'", str(error))
-    return error.strerror or (inside[1] if inside else " ".join(str(error).split()))
+    return inside[1] if inside else " ".join((error.strerror or str(error)).split())
