@@ -62,9 +62,7 @@ class Seen:
         """Do nothing: the file is the caller's."""
 
 
-def measured_by_look(
-    device: Device, fps: float, tell: Callable[[str], None] | None, seconds: float = LOOK_S
-) -> DiameterEstimate:
+def measured_by_look(device: Device, fps: float, tell: Callable[[str], None] | None) -> DiameterEstimate:
     """Return the diameter of the cells that a device sees, after a look with its light on.
 
     Parameters
@@ -75,8 +73,6 @@ def measured_by_look(
         Frame rate, Hz.
     tell : callable, optional
         Called with what is about to be done.
-    seconds : float
-        Of light.
 
     Raises
     ------
@@ -87,6 +83,7 @@ def measured_by_look(
     """
     from streamscope.offline.diameter import estimate_diameter  # half a second, and needed only here
 
+    seconds = LOOK_S
     if tell is not None:
         tell(f"measuring the cell diameter: {seconds:g} s with the light on, before the session begins")
     with tempfile.TemporaryFile() as file:

@@ -24,22 +24,22 @@ from tests.session.test_live_device import Until
 @pytest.fixture(autouse=True)
 def no_waiting_for_subscribers(monkeypatch):
     monkeypatch.setattr("streamscope.session.runner.JOIN_S", 0.0)
+    monkeypatch.setattr("streamscope.session.looking.LOOK_S", 6.0)
 
 
 @pytest.fixture
 def plan(tmp_path):
-    def make(tell=None, refit=False, **given):
+    def make(tell=None, **given):
         values = {"cell_diameter": "8px", "out": str(tmp_path / "out"), "wire.bind": "127.0.0.1:0"}
         values |= {"device.led": 30.0, "fps": 30.0, **given}
-        return make_live_plan("miniscope:v4", "0", from_toml(None, values), refit=refit, tell=tell)
+        return make_live_plan("miniscope:v4", "0", from_toml(None, values), refit=False, tell=tell)
 
     return make
 
 
 def test_given_regions_are_read_out_from_the_first_frame_of_a_device(plan, monkeypatch):
     made = use_model(monkeypatch)
-    outcome = run_session(plan(rois="grid:24px", refit=True), Until(150))
-    assert outcome.refit_status == ("accepted",) * 16
+    outcome = run_session(plan(rois="grid:24px"), Until(60))
     with JournalReader(outcome.folder / "journal.sqlite", SHAPE) as journal:
         results = [result for result, _ in journal.results()]
     assert [result.index for result in results] == list(range(outcome.n_frames))
@@ -65,11 +65,11 @@ def test_the_cells_are_measured_with_the_light_on_and_the_session_then_begins_wi
     monkeypatch.setattr("streamscope.offline.diameter.estimate_diameter", estimate)
     ready = plan(said.append, cell_diameter="auto")
     ((n, images, light, fps),) = seen
-    assert 24 * fps < n < 31 * fps  # a busy machine may lose some
+    assert 3 * fps < n < 7 * fps  # a busy machine may lose some
     assert images.shape == (2, *SHAPE)
     assert images.mean() > 20  # lit
     assert light == 0  # and dark again
-    assert said == ["measuring the cell diameter: 30 s with the light on, before the session begins"]
+    assert said == ["measuring the cell diameter: 6 s with the light on, before the session begins"]
     assert (ready.engine.cell_diameter_px, ready.diameter.n_sites) == (9.0, 20)
     outcome = run_session(ready, Until(60), fake_engine())
     session = open_session(outcome.folder)
@@ -83,7 +83,7 @@ def test_the_cells_are_measured_with_the_light_on_and_the_session_then_begins_wi
 def test_a_diameter_that_cannot_be_told_is_refused_and_the_light_is_off(plan, monkeypatch):
     made = use_model(monkeypatch)
     with pytest.raises(
-        ConfigError, match=r"cannot be told from 30 s of this field: .* is the light on \(--led\)"
+        ConfigError, match=r"cannot be told from 6 s of this field: .* is the light on \(--led\)"
     ):
         plan(cell_diameter="auto", **{"device.led": 0.0})
     ((_, model),) = made
@@ -99,7 +99,7 @@ def test_a_camera_that_stops_during_the_look_is_said(plan, monkeypatch):
         made[0][1].unplug()
 
     with pytest.raises(
-        SourceError, match=r"no frame came for 0\.3 s while the cells were looked at, expected 30 s"
+        SourceError, match=r"no frame came for 0\.3 s while the cells were looked at, expected 6 s"
     ):
         plan(unplug, cell_diameter="auto")
 
@@ -107,6 +107,7 @@ def test_a_camera_that_stops_during_the_look_is_said(plan, monkeypatch):
 @pytest.mark.slow
 def test_cells_of_simulated_tissue_are_measured_by_a_look(monkeypatch, plan):
     use_model(monkeypatch, tissue(SHAPE, 1200))
+    monkeypatch.setattr("streamscope.session.looking.LOOK_S", 30.0)
     ready = plan(cell_diameter="auto")
     known = plan(cell_diameter="13um")
     assert ready.engine.cell_diameter_px == pytest.approx(known.engine.cell_diameter_px, rel=0.2)
