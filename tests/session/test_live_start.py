@@ -37,6 +37,7 @@ def plan(tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_given_regions_are_read_out_from_the_first_frame_of_a_device(plan, monkeypatch):
     made = use_model(monkeypatch)
     outcome = run_session(plan(rois="grid:24px"), Until(60))
