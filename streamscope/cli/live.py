@@ -7,43 +7,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, Rois, SeedFile, Subject
+from streamscope.cli.options import (
+    Bind,
+    Config,
+    DeviceFps,
+    DeviceOfFile,
+    Focus,
+    FreezeAfter,
+    Gain,
+    IndexOfFile,
+    Indicator,
+    Led,
+    Led2,
+    Out,
+    Refit,
+    Rois,
+    SeedFile,
+    Subject,
+)
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
 
 
 def live(
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="miniscope:TYPE, with v4, v4-bno, v4-2c, v3, v3-legacy, minicam, siminiscope, lfov, webcam or "
-            "webcam-WIDTHxHEIGHT.",
-            show_default="device.type of the settings file",
-        ),
-    ] = None,
-    index: Annotated[
-        str | None,
-        typer.Option(
-            help="Which camera (see: streamscope devices), or model: a dry run without hardware.",
-            show_default="0",
-        ),
-    ] = None,
-    led: Annotated[
-        float | None, typer.Option(help="Light, % (V3: of 255).", show_default="0: dark", min=0)
-    ] = None,
-    led2: Annotated[
-        float | None, typer.Option(help="Light of the second LED, %.", show_default=False)
-    ] = None,
-    gain: Annotated[
-        str | None, typer.Option(help="Gain of the sensor, e.g. low, medium, high.", show_default="low")
-    ] = None,
-    focus: Annotated[
-        float | None, typer.Option(help="Focus of the lens, -127 to 127 (V4).", show_default="0")
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frame rate, Hz; one that the scope has.", show_default="20 (V4)")
-    ] = None,
+    device: DeviceOfFile = None,
+    index: IndexOfFile = None,
+    led: Led = None,
+    led2: Led2 = None,
+    gain: Gain = None,
+    focus: Focus = None,
+    fps: DeviceFps = None,
     cell_diameter: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +97,8 @@ def live(
         "wire.bind": bind,
         "device.type": device,
         "device.index": index,
+        "cameras": tuple(camera) if camera else None,
+        "record_on_trigger": record_on_trigger,
         "device.led": led,
         "device.led2": led2,
         "device.gain": gain,

@@ -14,7 +14,7 @@ from streamscope._version import __version__
 from streamscope.errors import StreamScopeError
 
 COMMANDS = (
-    *("demo", "replay", "live", "devices", "doctor", "listen", "set", "freeze", "thaw"),
+    *("demo", "replay", "live", "preview", "devices", "doctor", "listen", "set", "freeze", "thaw"),
     *("refit", "inspect", "export", "config", "import-config"),
 )
 EXIT_FAULT = 1

@@ -18,6 +18,19 @@ Index: TypeAlias = Annotated[
     str,
     typer.Option(help="Which camera (see: streamscope devices), or model: a dry run without hardware."),
 ]
+DeviceOfFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="miniscope:TYPE; the types: streamscope devices", show_default="device.type of the settings file"
+    ),
+]
+IndexOfFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Which camera (see: streamscope devices), or model: a dry run without hardware.",
+        show_default="0",
+    ),
+]
 Led: TypeAlias = Annotated[
     float | None, typer.Option(help="Light, % (V3: of 255).", show_default="0: dark", min=0)
 ]

@@ -39,9 +39,8 @@ def preview(
         "device.focus": focus,
     }
     settings = from_toml(config, given)
-    values = {"fps": settings.fps, **settings.device.model_dump()}
     typer.echo(f"device   {device}, camera {index}: connecting", err=True)
-    watched = open_device(device, index, {name: v for name, v in values.items() if v is not None})
+    watched = open_device(device, index, settings.device_values)
     with SightScreen(watched.info) as screen:
         run_preview(watched, settings.wire.bind, screen.show, screen.bound)
     for line in settings_lines(device, index, watched.settings, config):

@@ -334,7 +334,7 @@ class Pipeline:
         learning: Learning,
         outlets: Sequence[Outlet],
         late_after_ns: int | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = clock_ns,
         first: Callable[[ImageArray], Epoch] | None = None,
     ) -> None:
         self._infer = infer

@@ -134,6 +134,8 @@ class LivePart:
     def trouble(self) -> str:
         """Return what does not go as it should, in words."""
         told = [part.trouble for part in (self._device, self.recorder) if part is not None]
+        told += [] if self.gate is None else [self.gate.waiting]
+        told += [lane.trouble for lane in self.cameras]
         return "; ".join(filter(None, [self.not_kept, *told]))
 
     def stop(self) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config, frame_rate
 from streamscope.errors import ConfigError, StorageError
+from streamscope.session.cameras import open_cameras
 from streamscope.session.looking import measured_by_look
 from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
 from streamscope.storage.room import Room, check_room, room_for
-from streamscope.storage.session_folder import safe_name
-from streamscope.types import Device, Footprints, Movie, MovieInfo, Source
+from streamscope.storage.session_folder import folder_name, safe_name
+from streamscope.types import BehaviourCamera, Device, Footprints, Movie, MovieInfo, Source
 
 if TYPE_CHECKING:
     from streamscope.core.seed import Seed
@@ -43,6 +44,7 @@ class SessionPlan:
     rois: Footprints | None = None  # regions that are given: nothing is learned
     device: Device | None = None  # that is watched, in place of a movie
     room: Room | None = None  # on the disk, before the start; None if nothing is recorded
+    cameras: tuple[BehaviourCamera, ...] = ()  # recorded beside it
 
     @property
     def info(self) -> MovieInfo:
@@ -209,11 +211,17 @@ def make_live_plan(
         If the sessions' folder cannot be written, or has no room.
     """
     _not_both(seed, config)
+    if config.cameras and not record:
+        raise ConfigError(
+            "--camera and --no-record were both given, expected one of them: cameras are there to be recorded; leave "
+            "one out"
+        )
     check_writable(Path(config.out))
     safe_name(config.subject)
     device = open_device(spec, index, config.device_values, config.um_per_px, config.device.roi)
     try:
         info = device.info
+        _check_trigger(config.record_on_trigger, record, info)
         rois = None if config.rois is None else read_rois(config.rois, info.shape)
         diameter, resolved = None, config.model_copy(update={"fps": None})
         if config.cell_diameter.strip().lower() == AUTO:
@@ -223,7 +231,11 @@ def make_live_plan(
         room = _room(config, engine, info.shape) if record else None
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, sys.maxsize)
         cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
-        cameras = tuple(open_cameras(config.cameras, config.camera_quality, folder_name(info.device)))
+        cameras = tuple(
+            open_cameras(
+                config.cameras, config.camera_quality, folder_name(config.device.name or info.device)
+            )
+        )
     except BaseException:
         device.close()
         raise
@@ -240,6 +252,7 @@ def make_live_plan(
         rois=rois,
         device=device,
         room=room,
+        cameras=cameras,
     )
 
 
@@ -258,6 +271,22 @@ def _room(
     room = room_for(_existing(Path(config.out)), shape, engine.fps)
     check_room(room, None if n_frames is None else n_frames / engine.fps)
     return room
+
+
+def _check_trigger(number: int | None, record: bool, info: MovieInfo) -> None:
+    """Raise ConfigError if recording is to wait for an input that is not there."""
+    if number is None:
+        return
+    if not record:
+        raise ConfigError(
+            "--no-record and --record-on-trigger were both given, expected one of them; leave one out"
+        )
+    there = int(info.meta.get("triggerInputs", 0))
+    if number >= there:
+        raise ConfigError(
+            f"--record-on-trigger is {number}, expected an input that can be read: there are {there} on this device "
+            f"(frame counter from: {info.meta.get('metadataFrom', 'none')}); see docs/howto/live.md"
+        )
 
 
 def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:

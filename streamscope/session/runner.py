@@ -57,6 +57,9 @@ class Outcome:
     refit_status: tuple[str, ...] | None  # of each component that the refit looked at; None without a refit
     health: Health  # at the end; rate and age over the last frames
     recording: Mapping[str, Any] | None = None  # what is noted of it in metaData.json; None if none was made
+    cameras: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what is noted of each behaviour camera, by its name
     not_kept: str = ""  # why the last results were published, but not kept
 
 
@@ -168,6 +171,7 @@ class Session:
             status,
             self._health(),
             folder.recording,
+            folder.ours.get("cameras", {}),
             "" if self._live is None else self._live.not_kept,
         )
 
@@ -349,7 +353,9 @@ def _result_of(folder: SessionFolder) -> Path:
         ) from error
 
 
-def _finished(folder: SessionFolder, recording: Recording, recorder: Recorder) -> SessionFolder:
+def _finished(
+    folder: SessionFolder, recording: Recording, recorder: Recorder, more: Mapping[str, Any]
+) -> SessionFolder:
     """Note what was recorded; a disk that does not take that costs the session nothing else."""
     try:
         write_notes(folder)

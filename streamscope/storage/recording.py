@@ -20,6 +20,7 @@ from streamscope._version import __version__
 from streamscope.errors import StorageError
 from streamscope.storage.avi import GRAY_FILES, MOST_BYTES, Ffv1Avi, GrayAvi, frame_bytes
 from streamscope.storage.room import LEAST_BYTES, Room, gigabytes, room_for
+from streamscope.storage.rows import milliseconds, write_whole
 from streamscope.storage.session_folder import METADATA_NAME, SessionFolder, note_recording
 from streamscope.storage.source_record import describe_files
 from streamscope.types import Frame, LongArray, MovieInfo

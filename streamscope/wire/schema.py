@@ -51,6 +51,9 @@ EVENT_NOT_RECORDED = "not_recorded"  # from this frame on some are missing in th
 EVENT_RECORDING_STOPPED = "recording_stopped"  # nothing is recorded from this frame on: recorded, reason
 EVENT_RESULTS_STOPPED = "results_stopped"  # from about this frame on no result is kept: reason
 EVENT_DISK = "disk"  # the disk that is recorded to is nearly full: free_bytes, lasts_s, text
+EVENT_RECORDING = (
+    "recording"  # by a trigger, frames are recorded from this one on, or no more: on, input, t_ns
+)
 EVENT_DEVICE = "device"  # something happened to the device: what, text, ...
 EVENT_SETTING = "setting"  # a setting of the device is seen from this frame on: setting, value
 EVENT_INPUT = "input"  # an input of the device changed with this frame: input, level, t_ns

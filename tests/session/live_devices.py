@@ -23,10 +23,10 @@ SPEED = 20.0
 V4L2 = BACKENDS[0]
 
 
-def model_device(kind="v4", values=None, speed=SPEED, pictures=None, roi=None):
+def model_device(kind="v4", values=None, speed=SPEED, pictures=None, roi=None, clock=None):
     """Return a connected device, and the model that it is connected to."""
     kind = replace(device_type(kind), shape=SHAPE)
-    clock = FastClock(speed)
+    clock = clock or FastClock(speed)
     model = Model("v4", SHAPE, "oe", bno=kind.orientation, clock=clock, pictures=pictures)
     timing = Timing(clock, clock.sleep, clock)
     wanted = {**kind.defaults, **kind.check(values or {})}
@@ -40,17 +40,17 @@ def model_device(kind="v4", values=None, speed=SPEED, pictures=None, roi=None):
     return Miniscope(f"miniscope:{kind.name}", "0", capture, connection, None), model
 
 
-def opens(made, pictures, spec, index, values, um_per_px, roi=None):
+def opens(made, options, spec, index, values, um_per_px, roi=None):
     """Stand in for `registry.open_device`; `made` gets what was made."""
-    device, model = model_device(spec.removeprefix("miniscope:"), values, pictures=pictures, roi=roi)
+    device, model = model_device(spec.removeprefix("miniscope:"), values, roi=roi, **options)
     made.append((device, model))
     return device
 
 
-def use_model(monkeypatch, pictures=None):
-    """Let sessions open a model that sees `pictures`; return the list in which (device, model) will be."""
+def use_model(monkeypatch, **options):
+    """Let sessions open a model (options: `pictures`, `clock`); return the list in which (device, model) will be."""
     made = []
-    monkeypatch.setattr("streamscope.session.plan.open_device", partial(opens, made, pictures))
+    monkeypatch.setattr("streamscope.session.plan.open_device", partial(opens, made, options))
     return made
 
 

@@ -18,8 +18,7 @@ from streamscope.session.writing import write_records
 from streamscope.storage import avi, room
 from streamscope.storage.journal import JournalReader
 from streamscope.testing.fake_engine import fake_engine
-from tests.session.live_devices import SHAPE, use_model
-from tests.session.test_live_device import Until
+from tests.session.live_devices import SHAPE, Until, use_model
 from tests.storage.test_recording import SmallDisk
 
 

@@ -17,8 +17,7 @@ from streamscope.storage.journal import JournalReader
 from streamscope.storage.session_folder import open_session
 from streamscope.testing.fake_engine import fake_engine
 from streamscope.testing.firmware import tissue
-from tests.session.live_devices import SHAPE, use_model
-from tests.session.test_live_device import Until
+from tests.session.live_devices import SHAPE, Until, use_model
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +106,7 @@ def test_a_camera_that_stops_during_the_look_is_said(plan, monkeypatch):
 
 @pytest.mark.slow
 def test_cells_of_simulated_tissue_are_measured_by_a_look(monkeypatch, plan):
-    use_model(monkeypatch, tissue(SHAPE, 1200))
+    use_model(monkeypatch, pictures=tissue(SHAPE, 1200))
     monkeypatch.setattr("streamscope.session.looking.LOOK_S", 30.0)
     ready = plan(cell_diameter="auto")
     known = plan(cell_diameter="13um")

@@ -14,8 +14,7 @@ from streamscope.session.registry import open_movie
 from streamscope.session.runner import run_session
 from streamscope.storage.session_folder import open_session
 from streamscope.testing.fake_engine import fake_engine
-from tests.session.live_devices import SHAPE, use_model
-from tests.session.test_live_device import Until
+from tests.session.live_devices import SHAPE, Until, use_model
 
 pytestmark = pytest.mark.slow
 

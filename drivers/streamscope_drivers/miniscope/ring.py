@@ -47,7 +47,7 @@ class Ring(Generic[T]):
         with self._changed:
             self._frames.clear()
 
-    def take(self, timeout_s: float) -> Frame | None:
+    def take(self, timeout_s: float) -> T | None:
         """Return the next frame, None if none came in this time or none will come.
 
         Raises
