@@ -9,11 +9,12 @@ Frozen, it only follows the static background; everything else stays as it is un
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from streamscope.config import EngineConfig
-from streamscope.core.background import apply_ring, bin_down, ring_mean_weights, spread_up
+from streamscope.core.background import apply_ring, bin_down, ring_mean_weights, subtract_spread
 from streamscope.core.births import Birth, Births
 from streamscope.core.crew import Crew
 from streamscope.core.demix import Demix, field_of
@@ -40,6 +41,7 @@ _RETIRE_BORDER = 0.4
 _SEED_ENERGY = 2000.0  # sum of squared activity, noise units, that yesterday's footprint counts for
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
 _START_OVER_BLOCKS = (1, 2, 3, 5, 8)
+_TOGETHER = 32  # frames whose background and score are formed in one go, most often at the end of the block
 _LIGHT_FRAMES = 5  # that tell how bright the light is at the end of a block
 
 
@@ -67,9 +69,9 @@ class Learner:
         self._evidence = Evidence(config)
         self._kinetics = SessionKinetics(config, crew)
         self._light = Light()
-        self._background = np.zeros(self.model.geometry.grid, np.float32)
-        self._fine = np.zeros(self.model.fine.grid, np.float32)
-        self._fine_background = np.zeros(self.model.fine.grid, np.float32)
+        self._crew = crew
+        self._fine = np.zeros((_TOGETHER, *self.model.fine.grid), np.float32)
+        self._late: list[int] = []  # slots of the frames in `_fine`, whose background and score are to come
         self._events: list[ComponentEvent] = []
         self._n = self._in_block = self._n_blocks = 0
         self._unseen = 0  # frame periods since the last frame that was learned from
@@ -103,9 +105,12 @@ class Learner:
             self._unseen = 0
         self._in_block += 1
         self._n_frozen += self._frozen
+        if len(self._late) == _TOGETHER:
+            self._catch_up()
         if self._in_block < self._block or self._n < self._block:
             return None
         self._in_block = 0
+        self._catch_up()
         if self._frozen:
             return self._keep_up(result.index)
         self._n_blocks += 1
@@ -113,10 +118,12 @@ class Learner:
 
     def freeze(self) -> None:
         """Keep components, footprints, ring and time constants as they are, from the next frame on."""
+        self._catch_up()
         self._frozen = True
 
     def thaw(self) -> None:
         """Learn on from the next frame; time spent frozen is no silence of what could not be confirmed then."""
+        self._catch_up()
         self._frozen = False
         self.model.active_at += self._n_frozen
         self._n_frozen = 0
@@ -125,35 +132,49 @@ class Learner:
     # -- frame by frame
 
     def _observe(self, aligned: FloatArray, result: FrameResult) -> None:
-        """Score and remember a frame."""
+        """Remember a frame; its background and its score wait until the block ends."""
         model, demix, memory = self.model, self._demix, self.memory
         field = field_of(self._shape, result.shift)
         self._n += 1
         demix.center(aligned, model.b0, result.shift)
+        bin_down(demix.x, model.fine.step, self._fine[len(self._late)])
         y = demix.solve(model.footprints, model.V, model.solve)
         c = memory.activity(y, self._unseen)
         rest = memory.without_cells(demix.blocks, c)
-        apply_ring(model.ring, model.geometry, rest[None], self._background.reshape(1, -1))
-        if self._n_blocks and not self._frozen:  # the first block is scored when it ends and b0 is known
-            self._score(demix.x, self._background, c, field)
         model.follow(aligned, field, c, self._n, self._config.frames(_MEAN_MEMORY_S))
         blocks = demix.blocks.reshape(-1) + model.b0_blocks
         u, seen = demix.u + model.still, demix.seen + model.still_seen
-        background = self._background.reshape(-1)
-        memory.buffer.push(aligned, field, result.index, blocks, rest, background, u, seen, y, c)
+        self._late.append(memory.buffer.push(aligned, field, result.index, blocks, rest, u, seen, y, c))
         memory.history.offer(result.index, blocks, c)
         memory.window.push(y, c)
 
-    def _score(
-        self, x: FloatArray, background: FloatArray, c: FloatArray, field: tuple[int, int, int, int]
-    ) -> None:
-        """Update the detection score with what the model, B (h, w) included, does not explain of a centred frame."""
-        model, fine, detail = self.model, self._fine, self.model.detail
-        bin_down(x, model.fine.step, fine)
-        spread_up(background, model.geometry.step // model.fine.step, self._fine_background)
-        fine -= self._fine_background
-        sparse.subtract_components(detail.indptr, detail.bins, detail.values, c, fine.reshape(-1))
-        self._detector.update(fine, field)
+    def _catch_up(self) -> None:
+        """Form the background of the frames that came last, and let them into the score, all in one go.
+
+        At full speed the pipeline has then run ahead, and the second core is free.
+        """
+        slots, self._late = self._late, []
+        scored = self._n_blocks > 0 and not self._frozen  # the first block when it ends and b0 is known
+        self._crew.map(
+            lambda part: self._explain(slots[slice(*part)], self._fine[slice(*part)], scored),
+            self._crew.share(0, len(slots)),
+        )
+        if scored and slots:
+            self._detector.update(self._fine[: len(slots)], self.memory.buffer.rects[slots])
+
+    def _explain(self, slots: list[int], residuals: FloatArray, scored: bool) -> None:
+        """Form the background of stored frames; take it and the cells out of them on the detection grid (n, h, w)."""
+        model, buffer, detail = self.model, self.memory.buffer, self.model.detail
+        for first, last in _runs(slots):
+            apply_ring(model.ring, model.geometry, buffer.rest[first:last], buffer.background[first:last])
+        if not scored:
+            return
+        for slot, residual in zip(slots, residuals, strict=True):
+            low = buffer.background[slot].reshape(model.geometry.grid)
+            subtract_spread(low, model.geometry.step // model.fine.step, residual)
+            sparse.subtract_components(
+                detail.indptr, detail.bins, detail.values, buffer.c[slot], residual.reshape(-1)
+            )
 
     # -- block by block
 
@@ -250,13 +271,20 @@ class Learner:
             model.take_ring(ring_mean_weights(model.b0_blocks, model.geometry))
             model.rebuild()
         self._detector.restart()
-        buffer, x = memory.buffer, self._demix.x
-        for slot in buffer.order():
+        order = [int(slot) for slot in memory.buffer.order()]
+        for first in range(0, len(order), _TOGETHER):
+            self._late = order[first : first + _TOGETHER]
+            self._crew.map(lambda part: self._center_again(*part), self._crew.share(0, len(self._late)))
+            self._catch_up()
+
+    def _center_again(self, start: int, stop: int) -> None:
+        """Centre and bin the frames start..stop of those that wait, which are stored."""
+        buffer, x = self.memory.buffer, np.empty(self._shape, np.float32)
+        for i in range(start, stop):
+            slot = self._late[i]
             y0, y1, x0, x1 = (int(v) for v in buffer.rects[slot])
-            sparse.decode_centered(buffer.frames[slot], buffer.scale, model.b0, y0, y1, x0, x1, x)
-            background = buffer.background[slot : slot + 1]
-            apply_ring(model.ring, model.geometry, buffer.rest[slot : slot + 1], background)
-            self._score(x, background.reshape(model.geometry.grid), buffer.c[slot], (y0, y1, x0, x1))
+            sparse.decode_centered(buffer.frames[slot], buffer.scale, self.model.b0, y0, y1, x0, x1, x)
+            bin_down(x, self.model.fine.step, self._fine[i])
 
     def _settle_baselines(self) -> None:
         """Move the mode of each trace into b0, a bounded step at a time."""
@@ -414,3 +442,9 @@ class Learner:
                 y, x = (float(v) for v in model.centres[k])
                 snr = float(model.peak[k])
                 self._events.append(ComponentEvent("confirmed", model.ids[k], frame, y=y, x=x, snr=snr))
+
+
+def _runs(slots: list[int]) -> list[tuple[int, int]]:
+    """Return where runs of consecutive slots begin and end: one, or two where the buffer begins anew."""
+    breaks = [i for i in range(1, len(slots)) if slots[i] != slots[i - 1] + 1]
+    return [(slots[a], slots[b - 1] + 1) for a, b in pairwise([0, *breaks, len(slots)])]

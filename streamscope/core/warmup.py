@@ -32,6 +32,7 @@ _LEARNS = (
     "spikes",
     "medians",
     "blobs",
+    "dots",
 )  # kernels of the learner
 _CELLS = ((20.0, 20.0), (20.0, 25.0), (40.0, 30.0), (44.0, 46.0))
 _N_FRAMES = 120

@@ -10,6 +10,7 @@ from streamscope.core.candidate import Fit, Rejected, examine, trim
 from streamscope.core.crew import Crew
 from streamscope.core.detect import Candidate
 from streamscope.core.model import Model, unit
+from tests.core.kernel_inputs import remember
 
 SHAPE = (48, 56)
 CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.5)
@@ -56,7 +57,8 @@ def world(seed, cells, known=(), noise=3.0):
     nothing = np.zeros(len(known), np.float32)
     for t, image in enumerate(80 + residual(seed, *cells, *known, noise=noise)):
         blocks = np.zeros(model.geometry.n_bins, np.float32)
-        buffer.push(
+        remember(
+            buffer,
             image.astype(np.float32),
             (0, *SHAPE[:1], 0, SHAPE[1]),
             t,

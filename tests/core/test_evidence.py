@@ -6,6 +6,7 @@ from streamscope.config import EngineConfig
 from streamscope.core.buffer import FrameBuffer
 from streamscope.core.evidence import Evidence
 from streamscope.core.model import Model, unit
+from tests.core.kernel_inputs import remember
 
 SHAPE = (48, 56)
 CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.5)
@@ -30,7 +31,7 @@ def buffer_of(model, activity):
     blocks, nothing = np.zeros(model.geometry.n_bins, np.float32), np.zeros(model.n, np.float32)
     for t, c in enumerate(np.array(activity, np.float32) * SN):
         field = (0, SHAPE[0], 0, SHAPE[1])
-        buffer.push(np.zeros(SHAPE, np.float32), field, t, *[blocks] * 3, *[nothing] * 3, c)
+        remember(buffer, np.zeros(SHAPE, np.float32), field, t, *[blocks] * 3, *[nothing] * 3, c)
     return buffer
 
 
