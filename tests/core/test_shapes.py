@@ -245,6 +245,17 @@ def test_a_settled_footprint_does_not_walk_to_another_cell():
     assert cosine(scene.model.columns[0], elsewhere) < 0.8
 
 
+def test_a_footprint_that_is_known_for_the_whole_memory_settles_with_little_energy():
+    scene = Scene([cell(24, 26)], [cell(24, 26)])
+    weak = 0.2 * random_activity(1, 1)
+    scene.block(weak, 1)
+    assert 200 * 9 < scene.shapes.cross[0, 0] < 500 * 9
+    assert scene.shapes.settled[0] is None
+    scene.shapes.seconds[:] = 120
+    scene.block(weak, 2)
+    assert scene.shapes.settled[0] is not None
+
+
 def test_what_is_not_round_does_not_settle():
     rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
     ring = np.exp(-((np.hypot(rows - 24, cols - 28) - 6) ** 2) / 2)
