@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamscope.config import EngineConfig
 from streamscope.core.kernels import filters, warp
-from streamscope.core.piecewise import Piecewise, Registered
+from streamscope.core.piecewise import Piecewise, Registered, leveled
 from streamscope.core.quality import (
     LASTING_S,
     LEAST_STRUCTURE,
@@ -371,7 +371,6 @@ class Motion:
             In px of the full frame, with a field while the motion is not rigid. Not `ok` if the frame does not
             look like the template; then the last good shift is repeated and the template is left alone.
         """
-        factor = self._band_pass.factor
         filtered = self._band_pass(image)
         if self._scene is None:
             if float(np.ptp(filtered)) < _LEAST_STRUCTURE_ADU:
@@ -384,15 +383,23 @@ class Motion:
             again = self._back(filtered, jump)
             if again is None:
                 self._look_elsewhere(filtered, jump)
-                last = (factor * self._last[0], factor * self._last[1])
-                return Shift(*last, found.agreement, ok=False, field=self._piecewise.field)
+                return self._shift(found.agreement, ok=False)
             found = again
         self._coming = None
         self._last = (found.dy, found.dx)
         registered = Registered(filtered, matcher.moved, found.dy, found.dx, matcher.gain)
-        field = self._piecewise.update(registered, self._scene.template)
+        self._piecewise.update(registered, self._scene.template)
         self._scene.learn(matcher, found.agreement, jump)
-        return Shift(factor * found.dy, factor * found.dx, found.agreement, field=field)
+        return self._shift(found.agreement)
+
+    def _shift(self, agreement: float, ok: bool = True) -> Shift:
+        """Return the last good shift and field; the mean of the field over the frame is in the shift."""
+        factor, field = self._band_pass.factor, self._piecewise.field
+        dy, dx = (factor * value for value in self._last)
+        if field is None:
+            return Shift(dy, dx, agreement, ok)
+        mean, field = leveled(field)
+        return Shift(dy + float(mean[0]), dx + float(mean[1]), agreement, ok, field)
 
     def _back(self, filtered: FloatArray, jump: float) -> Match | None:
         """Return where a frame lies on the scene before, which takes its place again, or None if it does not."""

@@ -40,7 +40,7 @@ SMALL_CONFIG = EngineConfig(
     cell_diameter_px=8,
     fps=20,
     decay_s=0.3,
-    motion=MotionConfig(template_s=0.5, piecewise="on"),  # rigid for 5 frames, then with a field
+    motion=MotionConfig(template_s=1.5, piecewise="on"),  # rigid for 5 frames, then with a field
     detect=DetectConfig(block_s=1.0, buffer_s=2.0, threshold=4.0),
     background=BackgroundConfig(n_frames=50),
 )

@@ -19,7 +19,7 @@ from streamscope.config import EngineConfig
 from streamscope.core.kernels import sums, warp
 from streamscope.core.kernels.field import warp_field
 from streamscope.core.motion import BandPass, Matcher, Motion, Template
-from streamscope.core.piecewise import Registered
+from streamscope.core.piecewise import Registered, leveled
 from streamscope.core.preprocess import grey_levels
 from streamscope.core.quality import LASTING_S, FrameQuality, edge_margin, row_jump, strange_share
 from streamscope.offline.bends import Bends
@@ -234,9 +234,10 @@ class SessionAligner:
         ok = self._judged(found)
         out.shifts[here], out.quality[here], out.ok[here] = found.shifts, found.quality, ok
         if not self.rigid:
-            out.fields[here] = self._bends.smooth(
-                found.bends, ok & (found.quality > _FIELD_TRUST * self._usual)
-            )
+            fields = self._bends.smooth(found.bends, ok & (found.quality > _FIELD_TRUST * self._usual))
+            mean, out.fields[here] = leveled(fields)
+            found.shifts[:] += mean
+            out.shifts[here] = found.shifts
         good = np.flatnonzero(ok)
         words = np.empty((len(good), frames[0].size), np.uint16)
 
