@@ -63,6 +63,7 @@ class Registered:
     dy: float  # px of this image
     dx: float
     gain: float  # against the template
+    weight: FloatArray | None = None  # (h, w) votes of this frame; None: those of the template
 
 
 class FieldFit:
@@ -139,7 +140,7 @@ class FieldFit:
                 frame.moved,
                 reference.mean,
                 np.float32(frame.gain),
-                reference.weight,
+                reference.weight if frame.weight is None else frame.weight,
                 reference.clip,
                 (y0, y1, x0, x1),
                 self.block,
@@ -338,7 +339,7 @@ def _trapezoid(nodes: int) -> DoubleArray:
     """Return the share that each of the nodes along a side has in the mean of what is linear between them."""
     share = np.ones(nodes)
     share[0] = share[-1] = 0.5
-    return share / share.sum()
+    return np.asarray(share / share.sum())
 
 
 def _hats(n_blocks: int, block: int, nodes: int, size: int) -> DoubleArray:
