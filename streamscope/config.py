@@ -44,7 +44,7 @@ class MotionConfig(Settings):
     """Registration of each frame to a running, anchored template."""
 
     max_shift_px: float = Field(20.0, gt=0, le=200, description="largest shift that is searched for, px")
-    template_s: float = Field(10.0, gt=0, description="memory of the running template, s")
+    template_s: float = Field(30.0, gt=0, description="memory of the running template, s")
     half_above_px: int = Field(
         320, ge=64, description="fields wider than this are registered at half size, px"
     )

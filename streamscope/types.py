@@ -49,7 +49,9 @@ class Shift:
     dx: float = 0.0  # px
     quality: float = 1.0  # correlation with the template, -1..1
     ok: bool = True
-    field: FloatArray | None = None  # (gy, gx, 2) px at nodes corner to corner, linear between; None: rigid
+    field: FloatArray | None = (
+        None  # (gy, gx, 2) px at nodes corner to corner, mean over the frame 0; None: rigid
+    )
 
 
 @dataclass(frozen=True, slots=True)

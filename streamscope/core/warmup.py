@@ -12,11 +12,13 @@ import numpy as np
 
 from streamscope.config import BackgroundConfig, DetectConfig, EngineConfig, MotionConfig
 from streamscope.core.background import SparseRows
+from streamscope.core.edges import SensorEdges
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.events import find_events
 from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
+from streamscope.core.motion import Matcher, Template
 from streamscope.core.preprocess import grey_levels, pixel_type
 from streamscope.core.response import Response
 from streamscope.core.rois import FixedRois
@@ -41,7 +43,7 @@ SMALL_CONFIG = EngineConfig(
     cell_diameter_px=8,
     fps=20,
     decay_s=0.3,
-    motion=MotionConfig(template_s=0.5, piecewise="on"),  # rigid for 5 frames, then with a field
+    motion=MotionConfig(template_s=1.5, piecewise="on"),  # rigid for 5 frames, then with a field
     detect=DetectConfig(block_s=1.0, buffer_s=2.0, threshold=4.0),
     background=BackgroundConfig(n_frames=50),
 )
@@ -67,6 +69,7 @@ def warm_up_infer(progress: Progress, bits: int = 8) -> None:
             infer.adopt(_epoch(1 + index // 10))
         progress("the way of a frame", index + 1, 20)
     infer.tail()
+    warm_up_edges()
 
 
 def warm_up_learner(progress: Progress) -> None:
@@ -93,6 +96,14 @@ def warm_up_rois(bits: int = 8) -> None:
     _warm_up_events()
     for index, image in enumerate(grey_levels(movie, bits)):
         rois.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
+
+
+def warm_up_edges() -> None:
+    """Compile what registration needs where something stays with the sensor."""
+    template, matcher = Template(np.eye(_SHAPE[0], dtype=np.float32)), Matcher(_SHAPE, 5.0)
+    matcher.refine(template.mean, template, 0.0, 0.0, keep=np.ones(_SHAPE, np.float32))
+    template.follow(matcher.moved, matcher.gain, 0.5, matcher.kept)
+    SensorEdges(_SHAPE, 1).look(template.mean, template.mean, 0.0, 0.0, matcher.gain)
 
 
 def _warm_up_events() -> None:
