@@ -21,6 +21,7 @@ from streamscope.wire.schema import (
     Message,
     StatusMessage,
     TracesMessage,
+    TriggerMessage,
 )
 
 _STRONGEST = 5
@@ -31,7 +32,7 @@ def listen(
         str, typer.Argument(help="address that the session printed when it began")
     ] = DEFAULT_ENDPOINT,
     topic: Annotated[
-        str, typer.Option("--topic", help="traces/ components/ events/ status/ or image/")
+        str, typer.Option("--topic", help="traces/ components/ events/ triggers/ status/ or image/")
     ] = TRACES,
     count: Annotated[
         int | None, typer.Option("--count", min=1, help="stop after so many messages; default: at the end")
@@ -80,6 +81,10 @@ def _text(message: Message, now_ns: int) -> str:
         case EventMessage():
             fields = "  ".join(f"{key} {value}" for key, value in message.fields.items())
             return f"{_frame(message)}  {message.name}  {fields}".rstrip()
+        case TriggerMessage(decision=d):
+            why = f" ({d.reason})" if d.reason else ""
+            inputs = "  ".join(f"{name} {value:.2f}" for name, value in d.inputs)
+            return f"{_frame(message)}  {d.rule} {d.outcome}{why}  {inputs}".rstrip()
         case StatusMessage(health=health):
             return (
                 f"{_frame(message)}  {health.state}  {health.fps:.1f} fps  age p50 {health.age_p50_ms:.1f} "

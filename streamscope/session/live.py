@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from streamscope.errors import WireError
+from streamscope.session.acting import Outputs
 from streamscope.session.adjusting import Adjusting
 from streamscope.session.engine import Engine
 from streamscope.session.freezing import Freezing
@@ -25,11 +27,14 @@ from streamscope.session.threads import (
     learner_threads,
     quiet_interpreter,
 )
+from streamscope.session.triggering import Triggering
 from streamscope.session.writing import Writer
 from streamscope.storage.recording import Recording
-from streamscope.types import Frame, Health
+from streamscope.trigger.engine import DISARM, MARK, Circumstances, Command
+from streamscope.types import Frame, Health, OutputReport
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
+from streamscope.wire.schema import EVENT_DEVICE, EVENT_INPUT, EVENT_MARK
 
 FRAMES = 32  # that may wait for the pipeline; a replay waits when they do
 FRAMES_OF_A_DEVICE = 128  # a device does not wait: the oldest are given up
@@ -37,6 +42,7 @@ FRAMES_AT_FULL_SPEED = 4  # enough to keep the pipeline busy; more would only ma
 RESULTS_AT_FULL_SPEED = 128  # that may wait for the loop before the pipeline waits
 RESULTS_IN_REAL_TIME = 4096  # minutes behind: the session ends with an error rather than lose results
 RECORDS = 4096  # that may wait for the writer
+DISARMING = ("disconnected", "reconnected", "counter_reset")  # what happens to a device and disarms all rules
 
 
 class LivePart:
@@ -56,6 +62,8 @@ class LivePart:
         Where to keep the results.
     recording : Recording, optional
         Where to keep the frames.
+    outputs : Outputs, optional
+        Of the plan's rules, open.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class LivePart:
         engine: Engine,
         journal: Path,
         recording: Recording | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         shape = plan.info.shape
         paced = plan.speed is not None
@@ -97,9 +106,18 @@ class LivePart:
         self._adjusting = Adjusting(plan.device)
         if plan.device is not None:
             plan.device.listen(self._teller())
-        self._publishing = Publishing(publisher, meter, self._records, self._freezing)
+        self._rules: Triggering | None = None
+        if plan.rules is not None and outputs is not None:
+            around = Circumstances(plan.engine.fps, plan.engine.cell_diameter_px, paced)
+            self._rules = Triggering(plan.rules, around, outputs)
+        self._publishing = Publishing(publisher, meter, self._records, self._freezing, outputs)
         self._pipeline = Pipeline(
-            engine.infer(plan.engine, shape), self._frames, self._learning, [self._outlet], plan.frame_ns
+            engine.infer(plan.engine, shape),
+            self._frames,
+            self._learning,
+            [self._outlet],
+            plan.frame_ns,
+            rules=self._rules,
         )
         self._writer = Writer(journal, self._records)
 
@@ -116,7 +134,8 @@ class LivePart:
     @property
     def trouble(self) -> str:
         """Return what does not go as it should, in words."""
-        told = [part.trouble for part in (self._device, self.recorder) if part is not None]
+        parts = (self._device, self.recorder, self._publishing)
+        told = [part.trouble for part in parts if part is not None]
         return "; ".join(filter(None, told))
 
     def stop(self) -> None:
@@ -130,6 +149,21 @@ class LivePart:
     def adjust(self, values: Mapping[str, Any]) -> Later:
         """Change settings of the device; the reply comes with the first frame that shows it."""
         return self._adjusting.ask(values)
+
+    def command(self, command: Command) -> Later:
+        """Have something done with the rules; the reply comes with the next frame. Without rules, only marks."""
+        if self._rules is not None:
+            return self._rules.ask(command)
+        if command.kind != MARK:
+            raise WireError("this session has no rules, expected some; start it with --rules FILE.toml")
+        reply, frame = Later(), self._publishing.next_frame
+        self._publishing.tell(EVENT_MARK, frame, {"text": command.text})
+        reply.settle({"frame": frame})
+        return reply
+
+    def reported(self, report: OutputReport) -> None:
+        """Take note of what became of a decision at an output."""
+        self._publishing.reported(report)
 
     def keep(self, health: Health) -> None:
         """Write a health record into the journal, unless the writer is far behind."""
@@ -173,6 +207,10 @@ class LivePart:
         loop = asyncio.get_running_loop()
 
         def tell(name: str, frame: int, fields: dict[str, object]) -> None:
+            if self._rules is not None and name == EVENT_INPUT:
+                self._rules.note(Command(MARK, text=f"input{fields.get('input')}={fields.get('level')}"))
+            elif self._rules is not None and name == EVENT_DEVICE and fields.get("what") in DISARMING:
+                self._rules.note(Command(DISARM, text=f"device {fields['what']}"))
             loop.call_soon_threadsafe(lambda: self._publishing.tell(name, frame, fields))
 
         return tell

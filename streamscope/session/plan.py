@@ -15,6 +15,7 @@ from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
 from streamscope.storage.recording import check_room
 from streamscope.storage.session_folder import safe_name
+from streamscope.trigger.settings import Rules
 from streamscope.types import Device, Footprints, Movie, MovieInfo, Source
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class SessionPlan:
     seed: Seed | None = None  # cells to begin with
     rois: Footprints | None = None  # regions that are given: nothing is learned
     device: Device | None = None  # that is watched, in place of a movie
+    rules: Rules | None = None  # what decides on each frame
 
     @property
     def info(self) -> MovieInfo:
@@ -85,6 +87,7 @@ def make_plan(
     freeze_after: str | None = None,
     seed: Path | None = None,
     record: bool = False,
+    rules: Rules | None = None,
 ) -> SessionPlan:
     """Return the plan of a replay, or say what is wrong with what was asked. Writes nothing.
 
@@ -108,6 +111,8 @@ def make_plan(
         Session folder, session.h5 or exported .npz whose components the session begins with.
     record : bool
         Whether every frame is written into the session folder.
+    rules : Rules, optional
+        What decides on each frame.
 
     Raises
     ------
@@ -155,7 +160,19 @@ def make_plan(
         movie.close()
         raise
     return SessionPlan(
-        source, movie, config, engine, speed, loop, refit, diameter, record, freeze_at, cells, rois
+        source,
+        movie,
+        config,
+        engine,
+        speed,
+        loop,
+        refit,
+        diameter,
+        record,
+        freeze_at,
+        cells,
+        rois,
+        rules=rules,
     )
 
 
@@ -167,6 +184,7 @@ def make_live_plan(
     record: bool = True,
     freeze_after: str | None = None,
     seed: Path | None = None,
+    rules: Rules | None = None,
 ) -> SessionPlan:
     """Return the plan of a session that watches a device, which is connected and verified; its light is off.
 
@@ -184,6 +202,8 @@ def make_live_plan(
         When to freeze, as the user says it: 60s, or a number of frames.
     seed : Path, optional
         Session folder, session.h5 or exported .npz whose components the session begins with.
+    rules : Rules, optional
+        What decides on each frame.
 
     Raises
     ------
@@ -228,6 +248,7 @@ def make_live_plan(
         freeze_at=freeze_at,
         seed=cells,
         device=device,
+        rules=rules,
     )
 
 

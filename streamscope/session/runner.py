@@ -18,6 +18,7 @@ from typing import Any, NoReturn, ParamSpec
 
 from streamscope._version import __version__
 from streamscope.errors import StorageError, StreamScopeError, WireError
+from streamscope.session.acting import Outputs, open_outputs
 from streamscope.session.engine import Engine, real_engine
 from streamscope.session.health import HealthMeter
 from streamscope.session.live import LivePart
@@ -35,10 +36,11 @@ from streamscope.session.refitting import (
 )
 from streamscope.session.rois import roi_engine
 from streamscope.session.threads import in_thread
+from streamscope.session.triggering import command_of
 from streamscope.storage.notes import write_notes
 from streamscope.storage.recording import Recording, finish_recording
 from streamscope.storage.session_folder import SessionFolder, create_session
-from streamscope.types import Health, RefitResult
+from streamscope.types import Health, OutputReport, RefitResult
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
 from streamscope.wire.schema import EVENT_STATE
@@ -108,8 +110,10 @@ class Session:
             on_stop=self._take_stop,
             on_hold=self._hold,
             on_set=self._set,
+            on_rules=self._command,
         )
         self._live: LivePart | None = None
+        self._outputs: Outputs | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stops = 0
         self._refit_unwanted = not plan.refit
@@ -140,6 +144,8 @@ class Session:
                 status.cancel()
         finally:
             self._publisher.close()
+            if self._outputs is not None and self._live is None:
+                self._outputs.close()
             self._engine.close()
         if isinstance(ended, Exception):
             raise ended
@@ -160,6 +166,8 @@ class Session:
         await asyncio.sleep(max(0.0, ready_s - time.monotonic()))
         if self._stops:
             return Outcome(None, None, 0, None, self._health())
+        if self._plan.rules is not None:
+            self._outputs = open_outputs(self._plan.rules, self._relay(self._reported))
         folder = self._make_folder()
         self._observer.started(folder.folder)
         folder = await self._run_live(group, folder)
@@ -196,7 +204,9 @@ class Session:
 
     async def _run_live(self, group: asyncio.TaskGroup, folder: SessionFolder) -> SessionFolder:
         recording = self._make_recording(folder)
-        live = LivePart(self._plan, self._publisher, self._meter, self._engine, folder.journal, recording)
+        live = LivePart(
+            self._plan, self._publisher, self._meter, self._engine, folder.journal, recording, self._outputs
+        )
         self._live = live
         self._machine.send(Event.START)
         try:
@@ -285,6 +295,18 @@ class Session:
                 f"the session is {self._machine.state.value}, expected running; only then can a device be set"
             )
         return self._live.adjust(values)
+
+    def _command(self, verb: str, request: Mapping[str, Any]) -> Later:
+        """Arm or disarm rules, or mark a frame, while frames come."""
+        if self._live is None or self._machine.state is not State.RUNNING:
+            raise WireError(
+                f"the session is {self._machine.state.value}, expected running; only then do rules decide"
+            )
+        return self._live.command(command_of(verb, request))
+
+    def _reported(self, report: OutputReport) -> None:
+        if self._live is not None:
+            self._live.reported(report)
 
     def _changed(self, state: State) -> None:
         self._publisher.publish_event(EVENT_STATE, max(self._meter.frame, 0), state=state.value)

@@ -202,7 +202,7 @@ class Triggers:
     def _watch(self, result: FrameResult) -> str:
         """Follow the clock, and disarm everything when frames are missing, old or late; return why, if so."""
         limits, before, first = self.rules.limits, self._t, self._frame < 0
-        elapsed = result.time_s - before
+        elapsed = float(result.time_s) - before
         if not math.isfinite(elapsed):
             elapsed = 0.0 if first else (1 + result.gap) / self._around.fps
         self._t = before + max(0.0, elapsed)

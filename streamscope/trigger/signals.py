@@ -52,11 +52,12 @@ class Trace:
         return self._scaled(float(getattr(sight.result, self._trace)[row]), cell)
 
     def of_all(self, sight: Sight) -> list[float]:
-        """Return the values of all confirmed cells."""
+        """Return the values of all confirmed cells, but for those without a baseline."""
         values: list[float] = getattr(sight.result, self._trace)[sight.cells.rows].tolist()
         if self._sums is None:
             return values
-        return [self._scaled(value, i) for value, i in zip(values, sight.cells.row, strict=True)]
+        scaled = (self._scaled(value, i) for value, i in zip(values, sight.cells.row, strict=True))
+        return [value for value in scaled if not math.isnan(value)]
 
     def _scaled(self, value: float, cell: int) -> float:
         if self._sums is None:
@@ -243,16 +244,17 @@ class MotionValue:
     def value(self, sight: Sight) -> float:
         """Return the measure; shift and speed are not known of a frame that is not registered."""
         shift, before = sight.result.shift, self.before
-        self.before = (sight.t, shift.dy, shift.dx) if shift.ok else None
+        dy, dx = float(shift.dy), float(shift.dx)  # as the journal keeps them
+        self.before = (sight.t, dy, dx) if shift.ok else None
         if self.config.measure == "quality":
             return float(shift.quality)
         if not shift.ok:
             return math.nan
         if self.config.measure == "shift":
-            return math.hypot(shift.dy, shift.dx)
+            return math.hypot(dy, dx)
         if before is None or sight.t <= before[0]:
             return math.nan
-        return math.hypot(shift.dy - before[1], shift.dx - before[2]) / (sight.t - before[0])
+        return math.hypot(dy - before[1], dx - before[2]) / (sight.t - before[0])
 
     def watches(self) -> Iterable[int]:
         """Return nothing."""

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -17,13 +18,14 @@ import zmq
 from numpy.typing import NDArray
 
 from streamscope.errors import WireError
-from streamscope.types import ComponentEvent, FloatArray, FrameResult, Health, IntArray, Tail
+from streamscope.types import ComponentEvent, Decision, FloatArray, FrameResult, Health, IntArray, Tail
 from streamscope.wire.codec import Arrays, Header, pack_map
 from streamscope.wire.control import Control, Handler, Later
 from streamscope.wire.endpoints import Endpoints, parse_bind
 from streamscope.wire.latest import pack_latest
 from streamscope.wire.messages import (
     encode_component,
+    encode_decision,
     encode_event,
     encode_image,
     encode_result,
@@ -41,6 +43,7 @@ from streamscope.wire.schema import (
     STATUS,
     TOPICS,
     TRACES,
+    TRIGGERS,
     VERSION,
     EpochLike,
     Stamp,
@@ -75,6 +78,9 @@ class Publisher:
     on_set : callable, optional
         Called in the loop's thread with the settings of a device that a client wants; answers as `on_hold` does.
         Without it, they are refused.
+    on_rules : callable, optional
+        Called in the loop's thread with the verb (arm, disarm, mark) and the request of a client; answers as
+        `on_hold` does. Without it, they are refused.
     clock : callable
         Monotonic time, ns; the clock of `t_capture_ns`.
 
@@ -95,6 +101,7 @@ class Publisher:
         on_stop: Callable[[], None] | None = None,
         on_hold: Callable[[bool], Later] | None = None,
         on_set: Callable[[Mapping[str, Any]], Later] | None = None,
+        on_rules: Callable[[str, Mapping[str, Any]], Later] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._host, self._port = parse_bind(bind)
@@ -104,6 +111,8 @@ class Publisher:
         self._on_stop = on_stop
         self._on_hold = on_hold
         self._on_set = on_set
+        self._on_rules = on_rules
+        self.rules: Mapping[str, Any] = {}  # how each rule stands, for the snapshot
         self._frozen_at: int | None = None
         self._late_replies: set[asyncio.Future[Any]] = set()  # on their way
         self._clock = clock
@@ -121,6 +130,7 @@ class Publisher:
             "freeze": lambda request: self._hold(True),
             "thaw": lambda request: self._hold(False),
             "set": self._set,
+            **{verb: partial(self._to_rules, verb) for verb in ("arm", "disarm", "mark")},
         }
         self._control = Control(self.sid, verbs)
         self.dropped = 0  # messages that no socket took
@@ -192,6 +202,12 @@ class Publisher:
         """Send a named event; fields are plain values or arrays; return t_publish_ns."""
         stamp = self._stamp(EVENTS)
         self._send(encode_event(stamp, name, frame, self._epoch, fields))
+        return stamp.t_publish_ns
+
+    def publish_decision(self, decision: Decision) -> int:
+        """Send what a rule decided; return t_publish_ns."""
+        stamp = self._stamp(TRIGGERS)
+        self._send(encode_decision(stamp, self._epoch, decision))
         return stamp.t_publish_ns
 
     def publish_held(self, frozen: bool, frame: int) -> dict[str, Any]:
@@ -307,6 +323,7 @@ class Publisher:
             "frame": self._frame,
             "shape": None if self._table is None else self._table.footprints.shape,
             "frozen_at": self._frozen_at,
+            "rules": self.rules,
             "next_seq": {topic: self._seq[topic] for topic in TOPICS},
         }, arrays
 
@@ -331,3 +348,8 @@ class Publisher:
         if not isinstance(values, dict):
             raise WireError("set needs the key values, a map of names and values, e.g. {'led': 30}")
         return self._on_set(values)
+
+    def _to_rules(self, verb: str, request: Header) -> Later:
+        if self._on_rules is None:
+            raise WireError("this session has no rules; start it with --rules FILE.toml")
+        return self._on_rules(verb, request)

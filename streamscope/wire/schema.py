@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamscope.types import (
     ByteArray,
     ComponentEvent,
+    Decision,
     FloatArray,
     Footprints,
     Health,
@@ -54,6 +55,11 @@ EVENT_SETTING = "setting"  # a setting of the device is seen from this frame on:
 EVENT_INPUT = "input"  # an input of the device changed with this frame: input, level, t_ns
 EVENT_STATE = "state"  # the session changed its state: state
 EVENT_MARK = "mark"  # something a user or device marked: text
+EVENT_ARMED = "armed"  # a rule may act from this frame on: rule, cells, dry, by, hash
+EVENT_DISARMED = "disarmed"  # a rule acts no more from this frame on: rule, reason
+EVENT_BOUND = "bound"  # the cell that a signal means was confirmed: signal, cell
+EVENT_EMERGENCY_STOP = "emergency_stop"  # no rule can be armed any more: by
+EVENT_OUTPUT = "output"  # an output of decisions has trouble, or none any more: output, text
 EVENT_CLOSED = "closed"  # the last message: the publisher closes its sockets
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -167,6 +173,15 @@ class EventMessage(Message):
 
     name: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerMessage(Message):
+    """What a rule decided on a frame; sent before the traces/ message of that frame."""
+
+    decision: Decision = field(
+        default_factory=lambda: Decision(0, "", 0, 0.0, "", "", "", 0.0, 0.0, (), (), "", 0, 0)
+    )
 
 
 @dataclass(frozen=True, slots=True)
