@@ -7,10 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, SeedFile, Subject
+from streamscope.cli.options import (
+    Bind,
+    Config,
+    DryRun,
+    FreezeAfter,
+    Indicator,
+    Listeners,
+    Out,
+    OutputDrivers,
+    Refit,
+    RulesFile,
+    SeedFile,
+    Subject,
+    rules_of,
+)
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
+    from streamscope.trigger.settings import Rules
 
 
 def live(
@@ -57,6 +72,10 @@ def live(
         bool, typer.Option("--record/--no-record", help="Write every frame into the session folder.")
     ] = True,
     refit: Refit = True,
+    rules: RulesFile = None,
+    dry_run: DryRun = False,
+    output: OutputDrivers = None,
+    listener: Listeners = None,
 ) -> None:
     """Watch a connected Miniscope: live traces on the wire, every frame recorded, a refitted file at the end.
 
@@ -80,7 +99,8 @@ def live(
         "device.gain": gain,
         "device.focus": focus,
     }
-    run_plan(live_plan(device, index, config, given, refit, record, freeze_after, seed))
+    decides = rules_of(rules, dry_run, output, listener)
+    run_plan(live_plan(device, index, config, given, refit, record, freeze_after, seed, decides))
 
 
 def live_plan(
@@ -92,6 +112,7 @@ def live_plan(
     record: bool = True,
     freeze_after: str | None = None,
     seed: Path | None = None,
+    rules: Rules | None = None,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError; the device is connected."""
     from streamscope.config import from_toml
@@ -99,7 +120,7 @@ def live_plan(
 
     settings = from_toml(config, given)
     typer.echo(f"device   {device}, camera {index}: connecting", err=True)
-    plan = make_live_plan(device, index, settings, refit, record, freeze_after, seed)
+    plan = make_live_plan(device, index, settings, refit, record, freeze_after, seed, rules)
     info = plan.info
     typer.echo(
         f"device   {info.shape[1]}x{info.shape[0]} px at {info.meta.get('measuredFrameRate', info.fps)} Hz, "

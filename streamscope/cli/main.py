@@ -15,6 +15,7 @@ from streamscope.errors import StreamScopeError
 
 COMMANDS = (
     *("demo", "replay", "live", "devices", "doctor", "listen", "set", "freeze", "thaw"),
+    *("arm", "disarm", "mark", "triggers"),
     *("refit", "inspect", "export", "config"),
 )
 EXIT_FAULT = 1
@@ -37,6 +38,8 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         body = getattr(import_module(f"streamscope.cli.{cmd_name}"), cmd_name)
+        if isinstance(body, typer.Typer):  # a command with commands of its own
+            return typer.main.get_command(body)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name)(body)
         return typer.main.get_command(single)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+from streamscope.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamscope.trigger.settings import Rules
 
 Indicator: TypeAlias = Annotated[
     str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
@@ -36,4 +41,50 @@ SeedFile: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+RulesFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        help="Rules that decide on each frame; armed with: streamscope arm RULE",
+        show_default=False,
+    ),
+]
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Rules decide and note, but nothing is written.")
+]
+OutputDrivers: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        metavar="NAME=DRIVER:...",
+        help="What an output of the rules is here, e.g. laser=fake:",
+        show_default=False,
+    ),
+]
+Listeners: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--listener",
+        metavar="NAME=DRIVER:...",
+        help="Who is told every decision, e.g. log=csv:decisions.csv",
+        show_default=False,
+    ),
+]
 Refit: TypeAlias = Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")]
+
+
+def rules_of(
+    file: Path | None, dry_run: bool, outputs: list[str] | None, listeners: list[str] | None
+) -> Rules | None:
+    """Return the rules that the command line asks for, or raise StreamScopeError; None if it asks for none."""
+    if file is None:
+        if dry_run or outputs or listeners:
+            raise ConfigError(
+                "--dry-run, --output and --listener concern rules; give them with --rules FILE.toml"
+            )
+        return None
+    from streamscope.session.rules import parse_named, session_rules
+
+    return session_rules(
+        file, parse_named(outputs or [], "--output"), parse_named(listeners or [], "--listener"), dry_run
+    )

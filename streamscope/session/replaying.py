@@ -41,8 +41,10 @@ class Comparison:
         return None if len(self.made) == len(self.again) else min(len(self.made), len(self.again))
 
 
-def replay_decisions(session: SessionFolder) -> Comparison:
+def replay_decisions(session: SessionFolder, seen: Seen | None = None) -> Comparison:
     """Return the decisions of a session and those that its rules make again of what its journal holds.
+
+    `seen` is called after each frame with its result and the rules.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def replay_decisions(session: SessionFolder) -> Comparison:
             raise StorageError(
                 f"{session.folder} had no rules, expected some; see: streamscope triggers simulate"
             )
-        again = _decisions(journal, _triggers(log.rules), log.inputs)
+        again = _decisions(journal, _triggers(log.rules), log.inputs, seen=seen)
         # rules that saw a frame whose result the journal lost in a crash are not compared there
         made = tuple(d for d in log.decisions if d.frame < journal.n_frames)
         return Comparison(journal.n_frames, made, tuple(again))

@@ -19,7 +19,7 @@ from streamscope.trigger.conditions import Conditions
 from streamscope.trigger.controls import RandomTimes, Shams, YokedTimes, draws
 from streamscope.trigger.expression import Truth, parse
 from streamscope.trigger.gate import Gate
-from streamscope.trigger.settings import Rule, Rules, parts_of, signals_of
+from streamscope.trigger.settings import Rule, Rules, conditions_of, signals_of
 from streamscope.trigger.signals import CellValue, Quaternion, Sight, Signals
 from streamscope.types import (
     BLOCKED,
@@ -108,6 +108,7 @@ class Triggers:
         self._states = {name: self._state(name, rule) for name, rule in rules.rules.items()}
         self._said: list[Said] = []
         self._marks: list[str] = []
+        self.values: Mapping[str, float] = {}  # of every signal, on the last frame
         self._n = 0
         self._t = 0.0
         self._frame = -1
@@ -179,7 +180,7 @@ class Triggers:
         """Return the decisions on a frame; called once for each, in order."""
         late = self._watch(result)
         marks, self._marks = self._marks, []
-        values = self._signals.values(Sight(result, self._t, self._cells, orientation, marks))
+        values = self.values = self._signals.values(Sight(result, self._t, self._cells, orientation, marks))
         truth = self._conditions.update(self._t, result.gap > 0, values)
         here = late or self._unfit(result)
         decisions = []
@@ -415,15 +416,7 @@ class Triggers:
 def rule_hash(rules: Rules, name: str) -> str:
     """Return 16 hexadecimal digits that change with anything that a rule's decisions depend on."""
     rule = rules.rules[name]
-    used: dict[str, Any] = {}
-
-    def visit(condition: str) -> None:
-        for part in parts_of(rules.conditions[condition]):
-            visit(part)
-        used[condition] = rules.conditions[condition].model_dump(mode="json")
-
-    for condition in parse(rule.when).names() if rule.when else ():
-        visit(condition)
+    used = {c: rules.conditions[c].model_dump(mode="json") for c in conditions_of(rules, rule)}
     signals = {s.removesuffix(" mirrored") for s in signals_of(rules, rule)}
     whole = {
         "name": name,

@@ -380,21 +380,24 @@ def mirrored(name: str) -> str:
     return f"{name} mirrored"
 
 
-def signals_of(rules: Rules, rule: Rule) -> tuple[str, ...]:
-    """Return the names of the signals that a rule watches, in order of appearance."""
+def conditions_of(rules: Rules, rule: Rule) -> tuple[str, ...]:
+    """Return the names of the conditions that a rule is made of, each after its parts."""
     found: dict[str, None] = {}
 
     def visit(name: str) -> None:
-        condition = rules.conditions[name]
-        for part in parts_of(condition):
+        for part in parts_of(rules.conditions[name]):
             visit(part)
-        signal = signal_of(rules, condition)
-        if signal is not None:
-            found[signal] = None
+        found[name] = None
 
     for name in parse(rule.when).names() if rule.when else ():
         visit(name)
     return tuple(found)
+
+
+def signals_of(rules: Rules, rule: Rule) -> tuple[str, ...]:
+    """Return the names of the signals that a rule watches, in order of appearance."""
+    found = (signal_of(rules, rules.conditions[name]) for name in conditions_of(rules, rule))
+    return tuple(dict.fromkeys(signal for signal in found if signal is not None))
 
 
 def _known(name: str, known: Mapping[str, Any], where: str, what: str) -> None:
