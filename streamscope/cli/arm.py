@@ -28,6 +28,14 @@ Cells: TypeAlias = Annotated[
 def arm(
     rule: Annotated[str | None, typer.Argument(help="Name of the rule; none: how each rule stands.")] = None,
     cell: Cells = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NUMBER|CONDITION=NUMBER",
+            help="Level of a condition from now on, in place of that of the file.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and note, but write nothing.")] = False,
     by: Annotated[str, typer.Option(help="Who arms it, for the journal.")] = "streamscope arm",
     endpoint: Endpoint = DEFAULT_ENDPOINT,
@@ -37,15 +45,17 @@ def arm(
     No rule is armed when a session begins. One that was disarmed, by you or because a frame was late or its cell is
     not what it was, says why, and stays so until it is armed again.
 
-    Example: streamscope arm reward --cell 42
+    Example: streamscope arm reward --cell 42 --level high=4.5
     """
     if rule is None:
         for line in standing(ask(endpoint, "snapshot")["rules"]):
             typer.echo(line)
         return
-    reply = ask(endpoint, "arm", rule=rule, cells=dict(map(read_cell, cell or [])), dry=dry_run, text=by)
+    named = {"cells": dict(map(read_cell, cell or [])), "levels": dict(map(read_level, level or []))}
+    reply = ask(endpoint, "arm", rule=rule, **named, dry=dry_run, text=by)
+    dry = ", dry" if dry_run else ""
     typer.echo(
-        f"{rule} armed from frame {reply['frame']} on{_cells(reply['cells'])}{', dry' if dry_run else ''}"
+        f"{rule} armed from frame {reply['frame']} on{_cells(reply['cells'])}{_levels(reply['levels'])}{dry}"
     )
 
 
@@ -63,6 +73,19 @@ def read_cell(text: str) -> tuple[str, int]:
     return signal.strip(), int(number)
 
 
+def read_level(text: str) -> tuple[str, float]:
+    """Return condition (empty if none is named) and level of NUMBER or CONDITION=NUMBER."""
+    condition, equals, number = text.rpartition("=")
+    try:
+        if equals and not condition.strip():
+            raise ValueError
+        return condition.strip(), float(number)
+    except ValueError:
+        raise ConfigError(
+            f"--level is {text!r}, expected a number, or CONDITION=NUMBER; write e.g. --level 4.5"
+        ) from None
+
+
 def standing(rules: Mapping[str, Any]) -> list[str]:
     """Return one line for each rule: armed or why not, its cells, what it did."""
     if not rules:
@@ -71,7 +94,8 @@ def standing(rules: Mapping[str, Any]) -> list[str]:
     for name, rule in rules.items():
         counts = ", ".join(f"{n} {outcome}" for outcome, n in rule["counts"].items())
         state = ("armed, dry" if rule["dry"] else "armed") if rule["armed"] else f"not armed ({rule['why']})"
-        lines.append(f"{name:<16} {state}{_cells(rule['cells'])}{': ' if counts else ''}{counts}")
+        where = f"{_cells(rule['cells'])}{_levels(rule['levels'])}"
+        lines.append(f"{name:<16} {state}{where}{': ' if counts else ''}{counts}")
     return lines
 
 
@@ -80,3 +104,7 @@ def _cells(cells: Mapping[str, int | None]) -> str:
         f"{signal} = cell {cell}" if cell else f"{signal} not there yet" for signal, cell in cells.items()
     ]
     return f", {', '.join(named)}" if named else ""
+
+
+def _levels(levels: Mapping[str, float]) -> str:
+    return "".join(f", {condition} at {level:g}" for condition, level in levels.items())

@@ -139,7 +139,7 @@ def report(
 
 def _variants(rules: Rules, sweep: str | None) -> list[tuple[str, Rules]]:
     """Return the rules with each level that is to be tried, and what to call them."""
-    from streamscope.trigger.reading import checked
+    from streamscope.trigger.settings import with_levels
 
     if sweep is None:
         return [("", rules)]
@@ -154,17 +154,7 @@ def _variants(rules: Rules, sweep: str | None) -> list[tuple[str, Rules]]:
         raise ConfigError(
             f"--sweep is {sweep!r}, expected CONDITION=LEVEL,LEVEL,... of a condition with a level: {known}"
         )
-    out = []
-    for level in numbers:
-        values = rules.model_dump()
-        shift = level - condition.level
-        values["conditions"][name.strip()]["level"] = level
-        if condition.release is not None:
-            values["conditions"][name.strip()]["release"] = (
-                condition.release + shift
-            )  # hysteresis moves with it
-        out.append((f", {name.strip()} {level:g}", checked(values, "--sweep")))
-    return out
+    return [(f", {name.strip()} {level:g}", with_levels(rules, {name.strip(): level})) for level in numbers]
 
 
 def _simulated(

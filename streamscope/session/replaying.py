@@ -149,8 +149,10 @@ def _decisions(
             if told.kind == EPOCH:
                 triggers.adopt(_table(journal, told))
             elif told.kind == COMMAND:
-                fields = dict(told.fields)
-                triggers.command(Command(**{**fields, "cells": tuple((s, i) for s, i in fields["cells"])}))
+                pairs = {
+                    name: tuple((a, b) for a, b in told.fields.get(name, ())) for name in ("cells", "levels")
+                }
+                triggers.command(Command(**{**told.fields, **pairs}))
             elif told.kind == ORIENTATION:
                 w, x, y, z = told.fields["q"]
                 orientation = (w, x, y, z)

@@ -203,7 +203,16 @@ def command_of(verb: str, request: Mapping[str, Any]) -> Command:
     for name, cell in cells.items():
         if not isinstance(name, str) or type(cell) is not int or not 0 < cell < 2**32:
             raise WireError(f"cells must map names of signals to ids, came {name!r:.40}: {cell!r:.40}")
-    return Command("arm", rule, tuple(cells.items()), request.get("dry") is True, by)
+    levels = request.get("levels") or {}
+    if not isinstance(levels, dict) or len(levels) > 100:
+        raise WireError("levels must be a map of conditions and numbers")
+    for name, level in levels.items():
+        if not isinstance(name, str) or type(level) not in (int, float):
+            raise WireError(
+                f"levels must map names of conditions to numbers, came {name!r:.40}: {level!r:.40}"
+            )
+    numbers = tuple((name, float(level)) for name, level in levels.items())
+    return Command("arm", rule, tuple(cells.items()), numbers, request.get("dry") is True, by)
 
 
 def _text(request: Mapping[str, Any], key: str, longest: int) -> str:

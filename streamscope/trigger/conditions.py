@@ -57,17 +57,20 @@ class Level(Condition):
 
     def __init__(self, config: settings.LevelCondition) -> None:
         super().__init__(config)
-        self._c = config
+        self._signal, self._level, self._release = config.signal, config.level, config.release
         self._side = 1 if config.kind == "above" else -1
         self._on = False
 
+    def set_level(self, level: float, release: float | None) -> None:
+        """Go on with another level, and another end of it."""
+        self._level, self._release = level, release
+
     def _now(self, moment: Moment) -> Truth:
-        value = moment.values[self._c.signal]
+        value = moment.values[self._signal]
         if math.isnan(value):
             self._on = False
             return None
-        c = self._c
-        bound = c.release if self._on and c.release is not None else c.level
+        bound = self._release if self._on and self._release is not None else self._level
         self._on = self._side * (value - bound) > 0
         return self._on
 
@@ -164,6 +167,13 @@ class Conditions:
         for name, condition in self._all.items():
             moment.truth[name] = condition.update(moment)
         return moment.truth
+
+    def follow(self, rules: settings.Rules) -> None:
+        """Take over the levels of rules that differ in nothing else."""
+        for name, condition in self._all.items():
+            config = rules.conditions[name]
+            if isinstance(condition, Level) and isinstance(config, settings.LevelCondition):
+                condition.set_level(config.level, config.release)
 
     @staticmethod
     def _made(rules: settings.Rules, name: str) -> Condition:

@@ -19,7 +19,7 @@ from streamscope.trigger.conditions import Conditions
 from streamscope.trigger.controls import RandomTimes, Shams, YokedTimes, draws
 from streamscope.trigger.expression import Truth, parse
 from streamscope.trigger.gate import Gate
-from streamscope.trigger.settings import Rule, Rules, conditions_of, signals_of
+from streamscope.trigger.settings import LevelCondition, Rule, Rules, conditions_of, signals_of, with_levels
 from streamscope.trigger.signals import CellValue, Quaternion, Sight, Signals
 from streamscope.types import (
     BLOCKED,
@@ -53,6 +53,9 @@ class Command:
     kind: str  # ARM, DISARM, STOP, MARK
     rule: str = ""  # empty: all, to disarm
     cells: tuple[tuple[str, int], ...] = ()  # signal (empty if there is only one) and id
+    levels: tuple[
+        tuple[str, float], ...
+    ] = ()  # condition (empty if there is only one) and its level from now on
     dry: bool = False  # arm it, but write nothing
     text: str = ""  # of a mark; or who asks, and why
 
@@ -133,6 +136,7 @@ class Triggers:
                 "dry": state.dry,
                 "why": "" if state.armed else state.why,
                 "cells": self._bound(state),
+                "levels": self._levels(state),
                 "counts": dict(state.counts),
                 "hash": state.digest,
             }
@@ -307,14 +311,48 @@ class Triggers:
             raise ConfigError("an emergency stop came before; start a new session to arm rules again")
         signals = {name: s for name, s in self._signals.cells.items() if name in state.signals}
         found = self._named(state, signals, command.cells)
+        self._set_levels(state, command.levels)  # last of what can be refused
         for name, signal in signals.items():
             signal.bound, signal.lost = found[name], False
         state.armed, state.dry, state.why = True, command.dry, ""
         if state.times is not None:
             state.times.armed(self._t)
-        fields = {"rule": state.name, "cells": self._bound(state), "dry": command.dry, "by": command.text}
-        self._say(ARMED, **fields, hash=state.digest)
+        fields = {"rule": state.name, "cells": self._bound(state), "levels": self._levels(state)}
+        fields |= {"dry": command.dry, "by": command.text, "hash": state.digest}
+        self._say(ARMED, **fields)
         return fields
+
+    def _levels(self, state: _State) -> dict[str, float]:
+        """Return the level of each condition of a rule that has one."""
+        used = ((name, self.rules.conditions[name]) for name in conditions_of(self.rules, state.rule))
+        return {name: c.level for name, c in used if isinstance(c, LevelCondition)}
+
+    def _set_levels(self, state: _State, given: Sequence[tuple[str, float]]) -> None:
+        """Give conditions of a rule other levels; where a condition ends moves with it."""
+        own = self._levels(state)
+        levels: dict[str, float] = {}
+        for name, level in given:
+            target = name or (next(iter(own)) if len(own) == 1 else "")
+            if target not in own or not math.isfinite(level):
+                known = (
+                    ", ".join(f"--level {name}=NUMBER" for name in own) or "none: no condition has a level"
+                )
+                raise ConfigError(f"rule {state.name} has no level {name or 'alone'} to be set; give {known}")
+            for other in self._states.values():
+                if (
+                    other.armed
+                    and other is not state
+                    and target in self._levels(other)
+                    and own[target] != level
+                ):
+                    raise ConfigError(f"rule {other.name} is armed and uses {target} too; disarm it first")
+            levels[target] = level
+        if not levels:
+            return
+        self.rules = with_levels(self.rules, levels)
+        self._conditions.follow(self.rules)
+        for each in self._states.values():
+            each.digest = rule_hash(self.rules, each.name)
 
     def _named(
         self, state: _State, signals: Mapping[str, CellValue], given: Sequence[tuple[str, int]]

@@ -380,6 +380,17 @@ def mirrored(name: str) -> str:
     return f"{name} mirrored"
 
 
+def with_levels(rules: Rules, levels: Mapping[str, float]) -> Rules:
+    """Return rules whose conditions have other levels; where a condition ends moves with it."""
+    conditions = dict(rules.conditions)
+    for name, level in levels.items():
+        condition = conditions[name]
+        if isinstance(condition, LevelCondition):
+            release = None if condition.release is None else condition.release + (level - condition.level)
+            conditions[name] = condition.model_copy(update={"level": level, "release": release})
+    return rules.model_copy(update={"conditions": conditions})
+
+
 def conditions_of(rules: Rules, rule: Rule) -> tuple[str, ...]:
     """Return the names of the conditions that a rule is made of, each after its parts."""
     found: dict[str, None] = {}

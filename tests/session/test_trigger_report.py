@@ -82,7 +82,14 @@ def session(tmp_path_factory):
             triggers.adopt(CellTable(number, arrays["ids"], arrays["status"], arrays["snr"], shape))
         if result.index == 10:
             triggers.command(Asked(ARM, "reward"))
-            fields = {"kind": ARM, "rule": "reward", "cells": [], "dry": False, "text": "<script>"}
+            fields = {
+                "kind": ARM,
+                "rule": "reward",
+                "cells": [],
+                "levels": [],
+                "dry": False,
+                "text": "<script>",
+            }
             journal.append_trigger_input(10, "command", fields)
         for decision in triggers.decide(result):
             decided = replace(decision, t_decision_ns=result.t_result_ns + 100_000)
@@ -163,6 +170,7 @@ def test_cells_and_standing_in_words():
         "dry": False,
         "why": "cell 3 was retired",
         "cells": {"target": None},
+        "levels": {},
         "counts": {"real": 2},
     }
     (line,) = standing({"reward": rule})

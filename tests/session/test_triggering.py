@@ -138,7 +138,7 @@ def pipeline(commands, rules=None):
 
 
 COMMANDS = {
-    60: [Command(ARM, "reward", (("", 1),), text="me")],
+    60: [Command(ARM, "reward", (("", 1),), (("bright", 140.5),), text="me")],
     70: [Command(ARM, "group"), Command(ARM, "chance")],
     90: [Command("mark", text="tone")],
     120: [Command("disarm", "chance")],

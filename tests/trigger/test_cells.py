@@ -103,6 +103,23 @@ def test_arming_one_rule_never_gives_another_armed_one_a_new_cell():
     engine.command(Command(ARM, "b", (("target", 1),)))
 
 
+def test_levels_are_set_when_a_rule_is_armed_and_change_its_hash():
+    both = {"a": {"when": "high", "refractory_s": 0}, "b": {"when": "high", "refractory_s": 0}}
+    engine = triggers(arm=False, rules=both)
+    before = engine.describe()["a"]["hash"]
+    reply = engine.command(Command(ARM, "a", levels=(("", 6.0),)))
+    assert reply["levels"] == {"high": 6.0}
+    assert reply["hash"] == engine.describe()["a"]["hash"] != before
+    decisions = run(engine, [0, 5, 7, 4.5, 7, 3.5, 7])  # it ends at 4 now
+    assert [d.frame for d in decisions if d.outcome == REAL] == [2, 6]
+    with pytest.raises(ConfigError, match="rule a is armed and uses high too"):
+        engine.command(Command(ARM, "b", levels=(("high", 3.0),)))
+    for wrong in (("low", 1.0), ("high", math.inf)):
+        with pytest.raises(ConfigError, match="--level high=NUMBER"):
+            engine.command(Command(ARM, "a", levels=(wrong,)))
+    assert engine.describe()["a"]["levels"] == {"high": 6.0}
+
+
 def test_the_best_cells_are_chosen_once_by_the_measure_at_its_time():
     def chosen(by, rows, t=0.2):
         signal = {"kind": "ensemble", "top": 1, "by": by, "at_s": t, "combine": "mean"}
