@@ -15,7 +15,7 @@ from streamscope.errors import StreamScopeError
 
 COMMANDS = (
     *("demo", "replay", "live", "devices", "doctor", "listen", "set", "freeze", "thaw"),
-    *("arm", "disarm", "mark", "triggers"),
+    *("arm", "disarm", "mark", "triggers", "fit-decoder"),
     *("refit", "inspect", "export", "config"),
 )
 EXIT_FAULT = 1
@@ -37,7 +37,8 @@ class Commands(TyperGroup):
         """Return a command by its name, None if there is none."""
         if cmd_name not in COMMANDS:
             return None
-        body = getattr(import_module(f"streamscope.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        body = getattr(import_module(f"streamscope.cli.{name}"), name)
         if isinstance(body, typer.Typer):  # a command with commands of its own
             return typer.main.get_command(body)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -105,6 +105,8 @@ class Publishing:
                 self._records.put(item)
             case Happened():
                 self._publisher.rules = item.standing
+                said = (str(item.fields.get(key, "")) for key in ("rule", "reason", "text"))
+                self._meter.message = " ".join(filter(None, (item.kind, *said)))
                 self._event(item.kind, item.frame, **item.fields)
             case Answered(reply, outcome):
                 reply.settle(outcome)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -42,55 +41,56 @@ class Cells:
     row: dict[int, int] = field(default_factory=dict)  # of confirmed cells only
     rows: LongArray = field(default_factory=lambda: np.zeros(0, np.int64))  # of all of them
     table: CellTable | None = None
+    version: int = 0  # one more with each epoch
 
     def adopt(self, table: CellTable) -> list[ComponentEvent]:
-        """Take over an epoch; return the changes, with the cells that went without a word as retired."""
+        """Take over an epoch; return the changes of confirmed cells, those that went without a word as retired."""
         before = self.row
         ids = table.ids.tolist()
         self.rows = np.flatnonzero(table.status == 1)
         self.row = {ids[k]: k for k in self.rows.tolist()}
         self.table = table
+        self.version += 1
         told = {change.id for change in table.changes}
         gone = [i for i in before if i not in self.row and i not in told]
-        return [*table.changes, *(ComponentEvent("retired", i, 0, reason="not there") for i in gone)]
+        changes = [change for change in table.changes if change.id in before]
+        return [*changes, *(ComponentEvent("retired", i, 0, reason="not there") for i in gone)]
 
     def near(self, y: float, x: float, within_px: float) -> int | None:
         """Return the confirmed cell whose centre is nearest to a place, None if none is so near."""
         if self.table is None or not len(self.rows):
             return None
-        best, distance = None, within_px
-        width = self.table.footprints.shape[1]
-        for i, k in self.row.items():
-            pixels, weights = self.table.footprints.column(k)
-            centre = _centre(pixels, weights, width)
-            away = math.hypot(centre[0] - y, centre[1] - x)
-            if away < distance or (away == distance and best is None):
-                best, distance = i, away
-        return best
+        footprints = self.table.footprints
+        weights = footprints.weights.astype(np.float64)
+        rows, columns = np.divmod(footprints.pixels, footprints.shape[1])
+        total, down, right = (self._sums(w) for w in (weights, weights * rows, weights * columns))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            away = np.hypot(down / total - y, right / total - x)
+        return self._best(-away, -within_px)
 
     def under(self, pixels: IntArray, least: float = 0.3) -> int | None:
         """Return the confirmed cell that agrees best with a mask (cosine), None if none does well enough."""
-        if self.table is None:
+        if self.table is None or not len(self.rows):
             return None
-        best, agreement = None, least
-        for i, k in self.row.items():
-            own, weights = self.table.footprints.column(k)
-            inside = weights[np.isin(own, pixels)]
-            norm = math.sqrt(math.fsum((weights.astype(np.float64) ** 2).tolist()) * len(pixels))
-            cosine = math.fsum(inside.tolist()) / norm if norm else 0.0
-            if cosine > agreement:
-                best, agreement = i, cosine
-        return best
+        weights = self.table.footprints.weights.astype(np.float64)
+        inside = self._sums(weights * np.isin(self.table.footprints.pixels, pixels))
+        norm = np.sqrt(self._sums(weights**2) * max(len(pixels), 1))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._best(inside / norm, least)
 
+    def _sums(self, values: DoubleArray) -> DoubleArray:
+        """Return the sum of the values of each confirmed cell's pixels."""
+        assert self.table is not None
+        indptr = self.table.footprints.indptr
+        sums: DoubleArray = np.add.reduceat(np.append(values, 0.0), indptr[:-1])
+        sums[np.diff(indptr) == 0] = 0.0
+        return sums[self.rows]
 
-def _centre(pixels: IntArray, weights: FloatArray, width: int) -> tuple[float, float]:
-    w = weights.tolist()
-    total = math.fsum(w)
-    if not total:
-        return math.inf, math.inf
-    rows, columns = (pixels // width).tolist(), (pixels % width).tolist()
-    y = math.fsum(a * b for a, b in zip(w, rows, strict=True)) / total
-    return y, math.fsum(a * b for a, b in zip(w, columns, strict=True)) / total
+    def _best(self, scores: DoubleArray, least: float) -> int | None:
+        """Return the confirmed cell with the highest score, the first of equals; None if that is below `least`."""
+        scores = np.where(np.isnan(scores), -np.inf, scores)
+        best = int(np.argmax(scores))
+        return list(self.row)[best] if scores[best] >= least else None
 
 
 class Sums:
@@ -113,6 +113,7 @@ class Sums:
         self._sums: DoubleArray = np.zeros((0, 5))  # n, sum, sum of squares, peak, events
         self._rows: LongArray = np.zeros(0, np.int64)  # of the frame's arrays
         self._own: LongArray = np.zeros(0, np.int64)  # of the sums, in the same order
+        self._scales: tuple[DoubleArray, DoubleArray] | None = None  # once the window is over, for these rows
         self.complete = False
 
     def adopt(self, cells: Cells, changes: Iterable[ComponentEvent]) -> None:
@@ -124,7 +125,7 @@ class Sums:
             self._at.setdefault(i, len(self._at))
         more = np.tile([0.0, 0.0, 0.0, -np.inf, 0.0], (len(self._at) - len(self._sums), 1))
         self._sums = np.concatenate([self._sums, more])
-        self._rows = cells.rows
+        self._rows, self._scales = cells.rows, None
         self._own = np.array([self._at[i] for i in cells.row], np.int64)
 
     def add(self, result: FrameResult, t: float) -> None:
@@ -141,17 +142,21 @@ class Sums:
         )
         self._sums[own, 3] = np.maximum(self._sums[own, 3], values)
 
-    def mean_sd(self, cell: int) -> tuple[float, float]:
-        """Return mean and standard deviation of a cell; NaN until the window is over, or with too few frames."""
-        at = self._at.get(cell)
-        if not self.complete or at is None:
-            return math.nan, math.nan
-        n, total, squares = self._sums[at, :3].tolist()
-        if n < self.LEAST:
-            return math.nan, math.nan
-        mean = total / n
-        variance = squares / n - mean * mean
-        return mean, math.sqrt(variance) if variance > 1e-12 else math.nan
+    def mean_sd(self) -> tuple[DoubleArray, DoubleArray]:
+        """Return mean and standard deviation of each confirmed cell, in their order; NaN where they are not known.
+
+        They are not before the window is over, and for cells with too few frames in it or without any change.
+        """
+        if not self.complete:
+            unknown = np.full(len(self._own), np.nan)
+            return unknown, unknown
+        if self._scales is None:
+            n, total, squares = self._sums[self._own, :3].T
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = np.where(n >= self.LEAST, total / n, np.nan)
+                variance = squares / n - mean**2
+            self._scales = mean, np.sqrt(np.where(variance > 1e-12, variance, np.nan))
+        return self._scales
 
     def measure(self, by: str) -> Mapping[int, float]:
         """Return mean, peak or rate (events per frame) of every cell that was seen."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from streamscope.trigger import settings
 from streamscope.trigger.cells import Cells, Sums
-from streamscope.types import ComponentEvent, FloatArray, FrameResult
+from streamscope.types import ComponentEvent, DoubleArray, FloatArray, FrameResult, LongArray
 
 Quaternion: TypeAlias = tuple[float, float, float, float]  # w, x, y, z
 
@@ -43,27 +43,41 @@ class Trace:
 
     def __init__(self, config: settings.OnTraces, sums: Sums | None) -> None:
         self._trace, self._sums = config.trace, sums
+        self._version = 0
+        self._places: dict[
+            tuple[int, ...], LongArray | None
+        ] = {}  # among the confirmed cells of that version
 
-    def of(self, sight: Sight, cell: int) -> float:
-        """Return the value of a confirmed cell, NaN for any other."""
-        row = sight.cells.row.get(cell)
-        if row is None:
-            return math.nan
-        return self._scaled(float(getattr(sight.result, self._trace)[row]), cell)
-
-    def of_all(self, sight: Sight) -> list[float]:
-        """Return the values of all confirmed cells, but for those without a baseline."""
-        values: list[float] = getattr(sight.result, self._trace)[sight.cells.rows].tolist()
+    def of_all(self, sight: Sight) -> DoubleArray:
+        """Return the values of all confirmed cells, NaN for those without a baseline."""
+        values: DoubleArray = getattr(sight.result, self._trace)[sight.cells.rows].astype(np.float64)
         if self._sums is None:
             return values
-        scaled = (self._scaled(value, i) for value, i in zip(values, sight.cells.row, strict=True))
-        return [value for value in scaled if not math.isnan(value)]
+        mean, sd = self._sums.mean_sd()
+        return (values - mean) / sd
 
-    def _scaled(self, value: float, cell: int) -> float:
+    def of(self, sight: Sight, cells: tuple[int, ...]) -> DoubleArray | None:
+        """Return the values of these cells, None if one of them is not there or not known."""
+        places = self._place(sight.cells, cells)
+        if places is None:
+            return None
         if self._sums is None:
-            return value
-        mean, sd = self._sums.mean_sd(cell)
-        return (value - mean) / sd
+            values: DoubleArray = getattr(sight.result, self._trace)[sight.cells.rows[places]].astype(
+                np.float64
+            )
+        else:
+            values = self.of_all(sight)[places]
+        return None if np.isnan(values).any() else values
+
+    def _place(self, among: Cells, cells: tuple[int, ...]) -> LongArray | None:
+        if among.version != self._version:
+            self._version = among.version
+            self._places.clear()
+        if cells not in self._places:
+            order = {i: k for k, i in enumerate(among.row)}
+            found = [order.get(i, -1) for i in cells]
+            self._places[cells] = None if -1 in found else np.array(found, np.int64)
+        return self._places[cells]
 
 
 @dataclass
@@ -97,7 +111,8 @@ class CellValue:
 
     def value(self, sight: Sight) -> float:
         """Return the trace of the bound cell."""
-        return math.nan if self.bound is None else self.trace.of(sight, self.bound)
+        values = None if self.bound is None else self.trace.of(sight, (self.bound,))
+        return math.nan if values is None else float(values[0])
 
     def watches(self) -> Iterable[int]:
         """Return the bound cell."""
@@ -113,26 +128,29 @@ class EnsembleValue:
     best_of: Sums | None = None  # until `at_s`, to choose the best by
     chosen: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        self._weights = np.array(self.config.weights or (), np.float64)
+
     def value(self, sight: Sight) -> float:
         """Return the value of the ensemble; not known while one of its named cells is not."""
         c = self.config
         if c.top is not None:
             self._choose(sight)
-            named: Sequence[int] | None = self.chosen or ()
+            values = self.trace.of(sight, self.chosen or ())
+        elif c.cells == "all":
+            values = self.trace.of_all(sight)
+            values = values[~np.isnan(values)]
         else:
-            named = None if c.cells == "all" else c.cells
-        values = self.trace.of_all(sight) if named is None else [self.trace.of(sight, i) for i in named]
-        if not values or any(map(math.isnan, values)):
+            values = self.trace.of(sight, c.cells)
+        if values is None or not len(values):
             return math.nan
-        if c.combine == "any":
-            return max(values)
-        if c.combine == "all":
-            return min(values)
-        weighted = values if c.weights is None else [w * v for w, v in zip(c.weights, values, strict=True)]
-        total = math.fsum(weighted)
-        if c.combine == "sum":
-            return total
-        return total / (len(values) if c.weights is None else math.fsum(map(abs, c.weights)) or math.nan)
+        if c.combine in settings.MIRROR:
+            return float(values.max() if c.combine == "any" else values.min())
+        total = math.fsum((values if c.weights is None else values * self._weights).tolist())
+        return total if c.combine == "sum" else total / self._whole(len(values))
+
+    def _whole(self, n: int) -> float:
+        return n if self.config.weights is None else math.fsum(map(abs, self.config.weights)) or math.nan
 
     def watches(self) -> Iterable[int]:
         """Return the cells that are named, or were chosen."""
@@ -160,13 +178,17 @@ class DecoderValue:
     config: settings.DecoderSignal
     trace: Trace
 
+    def __post_init__(self) -> None:
+        self._weights = np.array(self.config.weights, np.float64)
+
     def value(self, sight: Sight) -> float:
         """Return what is decoded; not known while one of its cells is not."""
         c = self.config
-        total = math.fsum(
-            (c.bias, *(w * self.trace.of(sight, i) for w, i in zip(c.weights, c.cells, strict=True)))
-        )
-        if c.link == "linear" or math.isnan(total):
+        values = self.trace.of(sight, c.cells)
+        if values is None:
+            return math.nan
+        total = math.fsum((c.bias, *(values * self._weights).tolist()))
+        if c.link == "linear":
             return total
         return 1 / (1 + math.exp(-max(-700.0, min(700.0, total))))
 

@@ -50,6 +50,8 @@ def test_a_change_of_its_cell_disarms_a_rule_with_an_event(signal, change, left,
 def test_changes_of_other_cells_disarm_nothing():
     engine = triggers()
     engine.adopt(table([1, 2], changes=[ComponentEvent("retired", 3, 0)]))
+    engine.adopt(table([1, 2, 4], status=[1, 1, 0]))
+    engine.adopt(table([1, 2], changes=[ComponentEvent("merged", 4, 0, into=1)]))  # it was provisional
     assert engine.armed
 
 
