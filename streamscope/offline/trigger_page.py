@@ -51,29 +51,46 @@ class TriggerStory:
 
 def write_page(story: TriggerStory, path: Path) -> None:
     """Write the page."""
-    from bokeh.embed import file_html
-    from bokeh.layouts import column
-    from bokeh.models import Div
-    from bokeh.resources import INLINE
+    from bokeh.embed import components
+    from bokeh.resources import Resources
 
-    parts: list[Any] = [Div(text=f"<h1>{escape(story.title)}</h1>{_table(('', ''), story.facts)}")]
-    parts.append(Div(text="<h2>Decisions</h2>" + _counts(story.rules)))
+    sections, plots = _sections(story)
+    script, places = components(plots) if plots else ("", ())
+    body = "".join(places[part] if isinstance(part, int) else part for part in sections)
+    head = (
+        f'<meta charset="utf-8"><title>{escape(story.title)}</title><style>{_STYLE}</style>'
+        + Resources(mode="inline", components=["bokeh"]).render()
+        + script
+    )
+    with written_aside(path) as aside:
+        aside.write_text(
+            f"<!DOCTYPE html>\n<html lang='en'><head>{head}</head><body>{body}</body></html>\n",
+            encoding="utf-8",
+        )
+
+
+def _sections(story: TriggerStory) -> tuple[list[str | int], list[Any]]:
+    """Return the page from top to bottom, text or the number of a plot, and the plots."""
+    plots: list[Any] = []
+
+    def place(plot: Any) -> list[str | int]:
+        if plot is None:
+            return []
+        plots.append(plot)
+        return [len(plots) - 1]
+
+    parts: list[str | int] = [f"<h1>{escape(story.title)}</h1>", _table(("", ""), story.facts)]
+    parts += ["<h2>Decisions</h2>", _counts(story.rules)]
     shared = None
     for rule in story.rules:
         figures, shared = _traces(rule, story.time_s, shared)
-        parts += [Div(text=f"<h2>{escape(rule.name)}</h2><p>{escape(rule.wants)}</p>"), *figures]
-        around = _around(rule, story.time_s)
-        if around is not None:
-            parts.append(around)
-    parts.append(Div(text="<h2>Latency</h2>" + _latency_table(story)))
-    histogram = _histogram(story)
-    if histogram is not None:
-        parts.append(histogram)
+        parts.append(f"<h2>{escape(rule.name)}</h2><p>{escape(rule.wants)}</p>")
+        for figure in (*figures, _around(rule, story.time_s)):
+            parts += place(figure)
+    parts += ["<h2>Latency</h2>", _latency_table(story), *place(_histogram(story))]
     rows = [(frame, f"{t:.2f}", text) for frame, t, text in story.happened]
-    parts.append(Div(text="<h2>What happened to the rules</h2>" + _table(("frame", "s", "what"), rows)))
-    html = file_html(column(*parts, sizing_mode="stretch_width"), INLINE, title=story.title)
-    with written_aside(path) as aside:
-        aside.write_text(html.replace("</head>", f"<style>{_STYLE}</style></head>", 1), encoding="utf-8")
+    parts += ["<h2>What happened to the rules</h2>", _table(("frame", "s", "what"), rows)]
+    return parts, plots
 
 
 def latencies_ms(story: TriggerStory) -> dict[str, DoubleArray]:
@@ -97,7 +114,7 @@ def latencies_ms(story: TriggerStory) -> dict[str, DoubleArray]:
 
 def _traces(rule: RuleStory, time_s: DoubleArray, shared: Any) -> tuple[list[Any], Any]:
     """Return one figure for each signal of a rule, its decisions on it, and the time axis that all share."""
-    from bokeh.models import BoxAnnotation, HoverTool, Span
+    from bokeh.models import BoxAnnotation, ColumnDataSource, HoverTool, Span
     from bokeh.plotting import figure
 
     figures = []
@@ -130,8 +147,6 @@ def _traces(rule: RuleStory, time_s: DoubleArray, shared: Any) -> tuple[list[Any
                 "outcome": [outcome] * len(chosen),
                 "reason": [d.reason for d in chosen],
             }
-            from bokeh.models import ColumnDataSource
-
             points = plot.scatter(
                 "x",
                 "y",
@@ -144,8 +159,9 @@ def _traces(rule: RuleStory, time_s: DoubleArray, shared: Any) -> tuple[list[Any
             told = [("", "@outcome @reason"), ("frame", "@frame"), ("s", "@x{0.00}"), ("value", "@y{0.00}")]
             plot.add_tools(HoverTool(renderers=[points], tooltips=told))
         if plot.legend:
-            plot.legend.orientation, plot.legend.location = "horizontal", "top_left"
-            plot.legend.background_fill_alpha = 0.6
+            legend = plot.legend[0]
+            legend.orientation, legend.padding, legend.border_line_color = "horizontal", 0, None
+            plot.add_layout(legend, "above")  # it hides no decision there
         figures.append(plot)
     return figures, shared
 
@@ -232,7 +248,7 @@ def _latency_table(story: TriggerStory) -> str:
 def _table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     head = "".join(f"<th>{escape(h)}</th>" for h in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
-    return f"<table class='facts'><tr>{head}</tr>{body}</table>"
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _thinned(x: DoubleArray, y: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
@@ -247,5 +263,9 @@ def _thinned(x: DoubleArray, y: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
 
 
 _STYLE = """
-body { font-family: system-ui, sans-serif; margin: 1.5em auto; max-width: 1100px; color: #222; }
+body { font-family: system-ui, sans-serif; margin: 1.5em auto; max-width: 1100px; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; font-size: 0.9em; }
+th, td { text-align: left; padding: 0.2em 0.8em 0.2em 0; border-bottom: 1px solid #ddd; vertical-align: top; }
+h2 { margin: 1.6em 0 0.4em; font-size: 1.2em; }
+p { margin: 0.3em 0; }
 """

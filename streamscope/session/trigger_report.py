@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,7 +59,11 @@ def gather(session: SessionFolder) -> TriggerStory:
         time_s=time_s,
         rules=stories,
         outputs=log.outputs,
-        happened=[(e.frame or 0, _at(time_s, e.frame), _words(e)) for e in events if e.kind in _SHOWN],
+        happened=[
+            (e.frame or 0, _at(time_s, e.frame), _words(e))
+            for e in sorted(events, key=lambda e: e.frame or 0)
+            if e.kind in _SHOWN
+        ],
     )
 
 
@@ -109,7 +112,7 @@ def _armed(name: str, events: Sequence[EventRecord], time_s: DoubleArray) -> Ite
 
 def _facts(session: SessionFolder, rules: Rules, comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield "subject", str(session.ours["config"].get("subject", ""))
-    yield "source", str(session.ours["source"].get("source", session.ours["source"].get("path", "")))
+    yield "source", str(session.ours["source"].get("spec", ""))
     yield "StreamScope", str(session.ours["version"])
     yield "frames", str(comparison.n_frames)
     yield "seed", str(rules.seed)
@@ -133,7 +136,5 @@ def _at(time_s: DoubleArray, frame: int | None) -> float:
 
 
 def _words(event: EventRecord) -> str:
-    fields: dict[str, Any] = dict(event.fields)
-    return " ".join(
-        [event.kind, *(f"{name} {value}" for name, value in fields.items() if value not in ("", {}, None))]
-    )
+    told = (f"{name} {value}" for name, value in event.fields.items() if value not in ("", {}, None, False))
+    return ", ".join([event.kind, *told])

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
 import tomllib
 from dataclasses import replace
 
@@ -125,6 +126,25 @@ def test_the_page_shows_every_decision_and_opens_without_internet(session):
     for outcome in LOOKS:
         assert outcome in page
     assert "bit for bit" in page
+
+
+@pytest.mark.system
+def test_a_browser_draws_the_page_without_an_error(session):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    assert browser is not None, "needs the package chromium"
+    run("triggers", "report", session)
+    page = (session / "triggers.html").as_uri()
+    flags = (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=10000",
+    )
+    done = subprocess.run([browser, *flags, "--dump-dom", page], capture_output=True, text=True, timeout=120)
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line and "rror" in line] == []
+    assert done.stdout.count("<h2>") == 4
+    assert "document idle" in done.stderr  # bokeh has drawn everything
 
 
 def test_decisions_come_out_again_or_the_command_fails(session, tmp_path):
