@@ -27,14 +27,14 @@ from streamscope.session.threads import (
     learner_threads,
     quiet_interpreter,
 )
-from streamscope.session.triggering import Triggering
+from streamscope.session.triggering import Triggering, command_after
 from streamscope.session.writing import Writer
 from streamscope.storage.recording import Recording
-from streamscope.trigger.engine import DISARM, MARK, Circumstances, Command
+from streamscope.trigger.engine import MARK, Circumstances, Command
 from streamscope.types import Frame, Health, OutputReport
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
-from streamscope.wire.schema import EVENT_DEVICE, EVENT_INPUT, EVENT_MARK
+from streamscope.wire.schema import EVENT_MARK
 
 FRAMES = 32  # that may wait for the pipeline; a replay waits when they do
 FRAMES_OF_A_DEVICE = 128  # a device does not wait: the oldest are given up
@@ -42,7 +42,6 @@ FRAMES_AT_FULL_SPEED = 4  # enough to keep the pipeline busy; more would only ma
 RESULTS_AT_FULL_SPEED = 128  # that may wait for the loop before the pipeline waits
 RESULTS_IN_REAL_TIME = 4096  # minutes behind: the session ends with an error rather than lose results
 RECORDS = 4096  # that may wait for the writer
-DISARMING = ("disconnected", "reconnected", "counter_reset")  # what happens to a device and disarms all rules
 
 
 class LivePart:
@@ -207,10 +206,9 @@ class LivePart:
         loop = asyncio.get_running_loop()
 
         def tell(name: str, frame: int, fields: dict[str, object]) -> None:
-            if self._rules is not None and name == EVENT_INPUT:
-                self._rules.note(Command(MARK, text=f"input{fields.get('input')}={fields.get('level')}"))
-            elif self._rules is not None and name == EVENT_DEVICE and fields.get("what") in DISARMING:
-                self._rules.note(Command(DISARM, text=f"device {fields['what']}"))
+            command = command_after(name, fields)
+            if self._rules is not None and command is not None:
+                self._rules.note(command)
             loop.call_soon_threadsafe(lambda: self._publishing.tell(name, frame, fields))
 
         return tell

@@ -19,8 +19,10 @@ from streamscope.trigger.settings import Rules
 from streamscope.trigger.signals import Quaternion
 from streamscope.types import ComponentEvent, Decision, FrameResult, OutputReport
 from streamscope.wire.control import Later
+from streamscope.wire.schema import EVENT_DEVICE, EVENT_INPUT
 
 RULES, EPOCH, COMMAND, ORIENTATION = "rules", "epoch", "command", "orientation"  # kinds of Told
+DISARMING = ("disconnected", "reconnected", "counter_reset")  # what happens to a device and disarms all rules
 MOST_WAITING = 1000  # commands that may wait for the next frame
 
 
@@ -176,6 +178,15 @@ def table_of(epoch: Epoch) -> CellTable:
     """Return what the rules need of an epoch."""
     changes = tuple(event for event in epoch.events if event.kind in CHANGES)
     return CellTable(epoch.number, epoch.ids, epoch.status, epoch.snr, epoch.footprints, changes)
+
+
+def command_after(event: str, fields: Mapping[str, Any]) -> Command | None:
+    """Return what an event of the device means to the rules, None if nothing."""
+    if event == EVENT_INPUT:
+        return Command(MARK, text=f"input{fields.get('input')}={fields.get('level')}")
+    if event == EVENT_DEVICE and fields.get("what") in DISARMING:
+        return Command(DISARM, text=f"device {fields['what']}")
+    return None
 
 
 def command_of(verb: str, request: Mapping[str, Any]) -> Command:

@@ -19,7 +19,7 @@ from streamscope.session.queue import BoundedQueue
 from streamscope.session.replaying import replay_decisions, simulate
 from streamscope.session.rules import session_rules, yoked_times
 from streamscope.session.runner import run_session
-from streamscope.session.triggering import Answered, Decided, Happened, Triggering, command_of
+from streamscope.session.triggering import Answered, Decided, Happened, Triggering, command_after, command_of
 from streamscope.session.writing import write_records
 from streamscope.storage.journal import Journal, JournalReader
 from streamscope.storage.session_folder import SessionFolder, open_session
@@ -302,6 +302,13 @@ def test_what_waits_when_the_session_ends_is_refused():
 def test_a_request_that_makes_no_sense_is_refused(verb, request_, told):
     with pytest.raises(WireError, match=told):
         command_of(verb, request_)
+
+
+def test_a_device_that_comes_back_disarms_and_its_inputs_are_marks():
+    assert command_after("device", {"what": "reconnected"}) == Command("disarm", text="device reconnected")
+    assert command_after("device", {"what": "duplicate"}) is None
+    assert command_after("input", {"input": 1, "level": 0, "t_ns": 5}) == Command("mark", text="input1=0")
+    assert command_after("setting", {}) is None
 
 
 def test_outputs_that_cannot_be_used_are_refused_before_a_session(tmp_path):
