@@ -35,7 +35,7 @@ def check(file: Annotated[Path, typer.Argument(help="Rules file.")]) -> None:
     Example: streamscope triggers check rules.toml
     """
     from streamscope.session.rules import session_rules
-    from streamscope.trigger.engine import rule_hash
+    from streamscope.trigger.arming import rule_hash
     from streamscope.trigger.settings import signals_of
 
     rules = session_rules(file)

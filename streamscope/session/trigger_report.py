@@ -14,7 +14,8 @@ from streamscope.session.replaying import Comparison, replay_decisions
 from streamscope.storage.journal_reader import JournalReader
 from streamscope.storage.live import EventRecord
 from streamscope.storage.session_folder import SessionFolder
-from streamscope.trigger.engine import ARMED, BOUND, DISARMED, MARK, STOPPED, Triggers
+from streamscope.trigger.arming import ARMED, BOUND, DISARMED, MARK, STOPPED
+from streamscope.trigger.engine import Triggers
 from streamscope.trigger.settings import LevelCondition, Rules, conditions_of, signal_of, signals_of
 from streamscope.types import Decision, DoubleArray, FrameResult
 from streamscope.wire.schema import EVENT_GAP, EVENT_OUTPUT, EVENT_OVERLOAD

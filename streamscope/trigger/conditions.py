@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from streamscope.trigger import settings
@@ -57,20 +57,16 @@ class Level(Condition):
 
     def __init__(self, config: settings.LevelCondition) -> None:
         super().__init__(config)
-        self._signal, self._level, self._release = config.signal, config.level, config.release
+        self._c = config
         self._side = 1 if config.kind == "above" else -1
         self._on = False
 
-    def set_level(self, level: float, release: float | None) -> None:
-        """Go on with another level, and another end of it."""
-        self._level, self._release = level, release
-
     def _now(self, moment: Moment) -> Truth:
-        value = moment.values[self._signal]
+        c, value = self._c, moment.values[self._c.signal]
         if math.isnan(value):
             self._on = False
             return None
-        bound = self._release if self._on and self._release is not None else self._level
+        bound = c.release if self._on and c.release is not None else c.level
         self._on = self._side * (value - bound) > 0
         return self._on
 
@@ -168,12 +164,15 @@ class Conditions:
             moment.truth[name] = condition.update(moment)
         return moment.truth
 
-    def follow(self, rules: settings.Rules) -> None:
-        """Take over the levels of rules that differ in nothing else."""
-        for name, condition in self._all.items():
+    def renew(self, rules: settings.Rules, signals: Collection[str], conditions: Collection[str]) -> None:
+        """Begin anew with these conditions, with all on these signals, and with all that are made of them."""
+        affected: set[str] = set()
+        for name in self._all:
             config = rules.conditions[name]
-            if isinstance(condition, Level) and isinstance(config, settings.LevelCondition):
-                condition.set_level(config.level, config.release)
+            on = settings.signal_of(rules, config)
+            if name in conditions or on in signals or affected & set(settings.parts_of(config)):
+                affected.add(name)
+                self._all[name] = self._made(rules, name)
 
     @staticmethod
     def _made(rules: settings.Rules, name: str) -> Condition:

@@ -158,3 +158,29 @@ def _sight(engine, k, value):
     from streamscope.trigger.signals import Sight
 
     return Sight(frame(k, [0, value, 0], ids=[2, 1, 3]), k / 20, engine._cells)
+
+
+def test_naming_a_cell_or_a_level_makes_no_onset():
+    engine = triggers(arm=False, signals={"target": {"kind": "cell"}})
+    engine.command(Command(ARM, "reward", (("", 1),)))
+    assert run(engine, [[0, 9, 0]] * 3) == []
+    engine.command(Command(ARM, "reward", (("", 2),)))  # it is high already
+    assert run(engine, [[0, 9, 0]] * 3, start=3) == []
+    assert [d.outcome for d in run(engine, [[0, 0, 0], [0, 9, 0]], start=6)] == [REAL]
+    run(engine, [[0, 3, 0]] * 2, start=8)
+    engine.command(Command(ARM, "reward", levels=(("high", 2.5),)))
+    assert run(engine, [[0, 3, 0]] * 3, start=10) == []
+
+
+def test_what_lasted_on_another_cell_has_not_lasted():
+    long = {"kind": "above", "signal": "target", "level": 4, "for_s": 0.2}
+    engine = triggers(
+        arm=False,
+        signals={"target": {"kind": "cell"}},
+        conditions={"high": long, "same": {"kind": "when", "when": "high", "for_s": 0.1}},
+        rules={"reward": {"when": "same", "fires": "while", "refractory_s": 0}},
+    )
+    engine.command(Command(ARM, "reward", (("", 1),)))
+    assert [d.frame for d in run(engine, [[9, 9, 0]] * 8) if d.outcome == REAL] == [6, 7]
+    engine.command(Command(ARM, "reward", (("", 2),)))
+    assert [d.frame for d in run(engine, [[9, 9, 0]] * 8, start=8) if d.outcome == REAL] == [14, 15]

@@ -172,7 +172,7 @@ def disarmed_by(**given):
     assert [d.outcome for d in decisions] == [BLOCKED]
     assert not engine.armed
     (said,) = engine.said()
-    assert (said.kind, said.frame) == ("disarmed", 3)
+    assert (said.kind, said.frame) == ("disarmed", 2)
     assert run(engine, [0, 5], start=3)[0].outcome == BLOCKED  # and stays so
     return said.fields["reason"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamscope.errors import ConfigError
-from streamscope.trigger.engine import rule_hash
+from streamscope.trigger.arming import rule_hash
 from streamscope.trigger.reading import checked, read_rules
 from streamscope.trigger.settings import Rules
 
