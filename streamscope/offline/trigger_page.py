@@ -114,7 +114,8 @@ def latencies_ms(story: TriggerStory) -> dict[str, DoubleArray]:
 
 def _traces(rule: RuleStory, time_s: DoubleArray, shared: Any) -> tuple[list[Any], Any]:
     """Return one figure for each signal of a rule, its decisions on it, and the time axis that all share."""
-    from bokeh.models import BoxAnnotation, ColumnDataSource, HoverTool, Span
+    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models.annotations import BoxAnnotation, Span
     from bokeh.plotting import figure
 
     figures = []
@@ -160,7 +161,7 @@ def _traces(rule: RuleStory, time_s: DoubleArray, shared: Any) -> tuple[list[Any
             plot.add_tools(HoverTool(renderers=[points], tooltips=told))
         if plot.legend:
             legend = plot.legend[0]
-            legend.orientation, legend.padding, legend.border_line_color = "horizontal", 0, None
+            legend.update(orientation="horizontal", padding=0, border_line_color=None)
             plot.add_layout(legend, "above")  # it hides no decision there
         figures.append(plot)
     return figures, shared
@@ -168,7 +169,7 @@ def _traces(rule: RuleStory, time_s: DoubleArray, shared: Any) -> tuple[list[Any
 
 def _around(rule: RuleStory, time_s: DoubleArray) -> Any:
     """Return the mean of the first signal about pulses and about shams, None if there are none."""
-    from bokeh.models import Span
+    from bokeh.models.annotations import Span
     from bokeh.plotting import figure
 
     if not rule.signals or len(time_s) < 3:

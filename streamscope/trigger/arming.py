@@ -147,7 +147,11 @@ class Arming:
         state.truth, state.blocked = None, ""
         if state.times is not None:
             state.times.armed(t)
-        fields = {"rule": state.name, "cells": self._bound(state), "levels": self._levels(state)}
+        fields: dict[str, Any] = {
+            "rule": state.name,
+            "cells": self._bound(state),
+            "levels": self._levels(state),
+        }
         fields |= {"dry": command.dry, "by": command.text, "hash": state.digest}
         self._say(ARMED, **fields)
         return fields

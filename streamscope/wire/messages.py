@@ -184,15 +184,9 @@ def _decision(common: Header, header: Header, arrays: Arrays) -> TriggerMessage:
     inputs, outputs = _get(header, "inputs", dict), _get(header, "outputs", list)
     if not all(isinstance(name, str) for name in (*inputs, *outputs)):
         raise WireError("the inputs and outputs of a decision have names; dropped")
-    decision = Decision(
-        frame=_count(header, "frame"),
-        inputs=tuple((name, _number(inputs, name)) for name in inputs),
-        outputs=tuple(outputs),
-        **{name: _count(header, name) for name in _DECISION_COUNTS},
-        **{name: _number(header, name) for name in _DECISION_NUMBERS},
-        **{name: _text(header, name) for name in _DECISION_TEXTS},
-    )
-    return TriggerMessage(**common, decision=decision)
+    values: dict[str, Any] = {name: read(header, name) for name, read in _DECISION.items()}
+    named = tuple((name, _number(inputs, name)) for name in inputs)
+    return TriggerMessage(**common, decision=Decision(inputs=named, outputs=tuple(outputs), **values))
 
 
 def _status(common: Header, header: Header, arrays: Arrays) -> StatusMessage:
@@ -280,9 +274,11 @@ _COMMON_KEYS = (
     "lag",
     "flags",
 )
-_DECISION_COUNTS = ("number", "seed", "t_capture_ns", "t_decision_ns")
-_DECISION_NUMBERS = ("time_s", "width_ms", "value")
-_DECISION_TEXTS = ("rule", "outcome", "reason", "control", "rule_hash")
+_DECISION: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
+    **dict.fromkeys(("number", "frame", "seed", "t_capture_ns", "t_decision_ns"), _count),
+    **dict.fromkeys(("time_s", "width_ms", "value"), _number),
+    **dict.fromkeys(("rule", "outcome", "reason", "control", "rule_hash"), _text),
+}
 _BUILDERS: Mapping[str, Callable[[Header, Header, Arrays], Message]] = {
     TRACES: _traces,
     COMPONENTS: _component,
