@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 triggers = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Rules on traces: check, simulate, replay, report.",
+    help="Rules on traces: check, simulate, replay, report.\n\nExample: streamscope triggers check rules.toml",
 )
 Session = Annotated[Path, typer.Argument(help="Session folder.")]
 
