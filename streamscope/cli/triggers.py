@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 triggers = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     help="Rules on traces: check, simulate, replay, report.\n\nExample: streamscope triggers check rules.toml",
 )
