@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streamscope.cli.arm import read_cell, standing
+from streamscope.cli.inspect import _decisions
 from streamscope.cli.main import app
 from streamscope.config import EngineConfig
 from streamscope.errors import ConfigError
@@ -174,6 +175,11 @@ def test_levels_are_tried_in_one_table(session):
     assert pulses[0] > pulses[1] > pulses[2] == 0
     assert run("triggers", "simulate", session, "--rules", rules, "--sweep", "low=1").exit_code == 2
     assert run("triggers", "simulate", session, "--rules", rules, "--last", "1").exit_code == 0
+
+
+def test_inspect_counts_what_rules_decided(session):
+    folder = open_session(session)
+    assert list(_decisions(folder)) == [("decisions", "reward: 5 real, 3 blocked")]
 
 
 def test_a_rules_file_is_told_in_words(session):
