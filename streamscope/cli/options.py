@@ -1,4 +1,4 @@
-"""Options that commands share which run a session."""
+"""Options that commands share which run a session, or talk to one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+Endpoint: TypeAlias = Annotated[
+    str, typer.Option(help="Address that the session printed when it began.", metavar="HOST:PORT")
+]
 Indicator: TypeAlias = Annotated[
     str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
 ]
