@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, SeedFile, Subject
+from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Keys, Out, Refit, SeedFile, Subject
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
@@ -51,6 +51,7 @@ def live(
     out: Out = None,
     subject: Subject = None,
     bind: Bind = None,
+    keys: Keys = None,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
     record: Annotated[
@@ -75,6 +76,7 @@ def live(
         "out": None if out is None else str(out),
         "subject": subject,
         "wire.bind": bind,
+        "wire.keys": None if keys is None else str(keys),
         "device.led": led,
         "device.led2": led2,
         "device.gain": gain,
