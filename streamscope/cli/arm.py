@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from streamscope.cli.options import Endpoint, Keys
 from streamscope.errors import ConfigError
 from streamscope.wire.client import Subscriber
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT
 from streamscope.wire.schema import STATUS
 
 TIMEOUT_S = 10.0  # to find the session, and to hear that it holds
-Endpoint: TypeAlias = Annotated[str, typer.Option(help="Address that the session printed when it began.")]
 Cells: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,6 +40,7 @@ def arm(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and note, but write nothing.")] = False,
     by: Annotated[str, typer.Option(help="Who arms it, for the journal.")] = "streamscope arm",
     endpoint: Endpoint = DEFAULT_ENDPOINT,
+    keys: Keys = None,
 ) -> None:
     """Arm a rule of a running session, or show how each rule stands.
 
@@ -48,20 +50,20 @@ def arm(
     Example: streamscope arm reward --cell 42 --level high=4.5
     """
     if rule is None:
-        for line in standing(ask(endpoint, "snapshot")["rules"]):
+        for line in standing(ask(endpoint, keys, "snapshot")["rules"]):
             typer.echo(line)
         return
     named = {"cells": dict(map(read_cell, cell or [])), "levels": dict(map(read_level, level or []))}
-    reply = ask(endpoint, "arm", rule=rule, **named, dry=dry_run, text=by)
+    reply = ask(endpoint, keys, "arm", rule=rule, **named, dry=dry_run, text=by)
     dry = ", dry" if dry_run else ""
     typer.echo(
         f"{rule} armed from frame {reply['frame']} on{_cells(reply['cells'])}{_levels(reply['levels'])}{dry}"
     )
 
 
-def ask(endpoint: str, verb: str, **fields: Any) -> Mapping[str, Any]:
+def ask(endpoint: str, keys: Path | None, verb: str, **fields: Any) -> Mapping[str, Any]:
     """Return the reply of a running session."""
-    with Subscriber(endpoint, STATUS, connect_timeout_s=TIMEOUT_S) as session:
+    with Subscriber(endpoint, STATUS, connect_timeout_s=TIMEOUT_S, keys=keys) as session:
         return session.ask(verb, **fields)
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from streamscope.cli.arm import Endpoint, ask
+from streamscope.cli.arm import ask
+from streamscope.cli.options import Endpoint, Keys
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT
 
 
@@ -17,12 +18,13 @@ def disarm(
     ] = False,
     by: Annotated[str, typer.Option(help="Who disarms, for the journal.")] = "streamscope disarm",
     endpoint: Endpoint = DEFAULT_ENDPOINT,
+    keys: Keys = None,
 ) -> None:
     """Disarm a rule of a running session, or all of them.
 
     Example: streamscope disarm --emergency
     """
-    reply = ask(endpoint, "disarm", rule=rule or "", emergency=emergency, text=by)
+    reply = ask(endpoint, keys, "disarm", rule=rule, emergency=emergency, text=by)
     if emergency:
         typer.echo(f"stopped from frame {reply['frame']} on; no rule can be armed in this session any more")
     else:

@@ -13,6 +13,7 @@ from streamscope.cli.options import (
     DryRun,
     FreezeAfter,
     Indicator,
+    Keys,
     Listeners,
     Out,
     OutputDrivers,
@@ -66,6 +67,7 @@ def live(
     out: Out = None,
     subject: Subject = None,
     bind: Bind = None,
+    keys: Keys = None,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
     record: Annotated[
@@ -94,6 +96,7 @@ def live(
         "out": None if out is None else str(out),
         "subject": subject,
         "wire.bind": bind,
+        "wire.keys": None if keys is None else str(keys),
         "device.led": led,
         "device.led2": led2,
         "device.gain": gain,

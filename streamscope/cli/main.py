@@ -14,8 +14,9 @@ from streamscope._version import __version__
 from streamscope.errors import StreamScopeError
 
 COMMANDS = (
-    *("demo", "replay", "live", "devices", "doctor", "listen", "set", "freeze", "thaw"),
-    *("arm", "disarm", "mark", "triggers", "fit-decoder"),
+    *("demo", "replay", "live", "devices", "doctor"),
+    *("listen", "mark", "set", "freeze", "thaw", "stop", "keys"),
+    *("arm", "disarm", "triggers", "fit-decoder"),
     *("refit", "inspect", "export", "config"),
 )
 EXIT_FAULT = 1

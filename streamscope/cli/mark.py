@@ -1,4 +1,4 @@
-"""`streamscope mark`: note something in a running session."""
+"""`streamscope mark`: have a running session keep a text with the present frame."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from typing import Annotated
 
 import typer
 
-from streamscope.cli.arm import Endpoint, ask
+from streamscope.cli.options import Endpoint, Keys
+from streamscope.wire.client import Subscriber
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT
+from streamscope.wire.schema import STATUS
+
+TIMEOUT_S = 10.0
 
 
 def mark(
-    text: Annotated[str, typer.Argument(help="What to note; rules may watch for it.")],
+    text: Annotated[str, typer.Argument(help="what to keep, one line of at most 200 letters")],
     endpoint: Endpoint = DEFAULT_ENDPOINT,
+    keys: Keys = None,
 ) -> None:
-    """Mark the present frame of a running session: an event, a line in notes.csv, and a signal for rules.
+    """Keep a text with the present frame of a running session, on the wire, in the journal and in session.h5.
 
     Example: streamscope mark "tone on"
     """
-    typer.echo(f"marked frame {ask(endpoint, 'mark', text=text)['frame']}")
+    with Subscriber(endpoint, STATUS, connect_timeout_s=TIMEOUT_S, keys=keys) as session:
+        reply = session.ask("mark", text=text)
+    typer.echo(f"marked frame {reply['frame']}")

@@ -1,4 +1,4 @@
-"""Options that commands share which run a session."""
+"""Options that commands share which run a session, or talk to one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from streamscope.errors import ConfigError
 if TYPE_CHECKING:
     from streamscope.trigger.settings import Rules
 
+Endpoint: TypeAlias = Annotated[
+    str, typer.Option(help="Address that the session printed when it began.", metavar="HOST:PORT")
+]
+Keys: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of keys, or a .key_secret file; see: streamscope keys",
+        show_default="none on this machine, else ~/.streamscope/keys",
+    ),
+]
 Indicator: TypeAlias = Annotated[
     str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
 ]

@@ -13,6 +13,7 @@ from streamscope.cli.options import (
     DryRun,
     FreezeAfter,
     Indicator,
+    Keys,
     Listeners,
     Out,
     OutputDrivers,
@@ -55,6 +56,7 @@ def replay(
     out: Out = None,
     subject: Subject = None,
     bind: Bind = None,
+    keys: Keys = None,
     loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
@@ -91,6 +93,7 @@ def replay(
         "subject": subject,
         "rois": rois,
         "wire.bind": bind,
+        "wire.keys": None if keys is None else str(keys),
     }
     decides = rules_of(rules, dry_run, output, listener)
     run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed, record, decides))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ class LivePart:
     ) -> None:
         shape = plan.info.shape
         paced = plan.speed is not None
+        self._meter = meter
         self._device = plan.device
         self._place = go_first if paced else give_way  # at full speed all wait for the learner
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
@@ -150,15 +152,19 @@ class LivePart:
         return self._adjusting.ask(values)
 
     def command(self, command: Command) -> Later:
-        """Have something done with the rules; the reply comes with the next frame. Without rules, only marks."""
-        if self._rules is not None:
-            return self._rules.ask(command)
-        if command.kind != MARK:
+        """Have something done with the rules; the reply comes with the next frame."""
+        if self._rules is None:
             raise WireError("this session has no rules, expected some; start it with --rules FILE.toml")
-        reply, frame = Later(), self._publishing.next_frame
-        self._publishing.tell(EVENT_MARK, frame, {"text": command.text})
-        reply.settle({"frame": frame})
-        return reply
+        return self._rules.ask(command)
+
+    def mark(self, text: str) -> Mapping[str, Any] | Later:
+        """Keep a text with the frame that was published last, or with the next one where rules may watch for it."""
+        if self._rules is not None:
+            return self._rules.ask(Command(MARK, text=text))
+        fields: dict[str, Any] = {"text": text, "t_ns": time.monotonic_ns()}
+        frame = max(self._meter.frame, 0)
+        self._publishing.tell(EVENT_MARK, frame, fields)
+        return {"frame": frame, "t_ns": fields["t_ns"]}
 
     def reported(self, report: OutputReport) -> None:
         """Take note of what became of a decision at an output."""

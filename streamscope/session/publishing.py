@@ -121,11 +121,6 @@ class Publishing:
             self._event(EVENT_OUTPUT, max(self._meter.frame, 0), output=report.output, text=report.trouble)
 
     @property
-    def next_frame(self) -> int:
-        """Return the frame that is published next."""
-        return self._meter.frame + 1
-
-    @property
     def trouble(self) -> str:
         """Return which outputs have trouble, in words."""
         return "; ".join(f"{name}: {text}" for name, text in self._trouble.items() if text)

@@ -36,14 +36,14 @@ from streamscope.session.refitting import (
 )
 from streamscope.session.rois import roi_engine
 from streamscope.session.threads import in_thread
-from streamscope.session.triggering import command_of
+from streamscope.session.triggering import arm_command, disarm_command
 from streamscope.storage.notes import write_notes
 from streamscope.storage.recording import Recording, finish_recording
 from streamscope.storage.session_folder import SessionFolder, create_session
 from streamscope.types import Health, OutputReport, RefitResult
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
-from streamscope.wire.schema import EVENT_STATE
+from streamscope.wire.schema import EVENT_STATE, Arm, Disarm, Hold, Mark, Set, Stop
 
 P = ParamSpec("P")
 
@@ -107,10 +107,16 @@ class Session:
         self._publisher = Publisher(
             plan.config.wire.bind,
             info=_hello(plan),
-            on_stop=self._take_stop,
-            on_hold=self._hold,
-            on_set=self._set,
-            on_rules=self._command,
+            keys=None if plan.config.wire.keys is None else Path(plan.config.wire.keys),
+            commands={
+                "mark": self._mark,
+                "arm": self._arm,
+                "disarm": self._disarm,
+                "freeze": self._hold,
+                "thaw": self._hold,
+                "set": self._set,
+                "stop": self._stop,
+            },
         )
         self._live: LivePart | None = None
         self._outputs: Outputs | None = None
@@ -280,29 +286,49 @@ class Session:
         if self._live is not None:
             self._live.stop()
 
-    def _hold(self, frozen: bool) -> Later:
+    def _stop(self, request: Stop) -> dict[str, Any]:
+        """Stop because a client asks for it."""
+        self._take_stop()
+        return {}
+
+    def _mark(self, request: Mark) -> Mapping[str, Any] | Later:
+        """Keep a text with the newest frame, for subscribers and in the journal."""
+        if self._live is None or self._machine.state is not State.RUNNING:
+            raise WireError(
+                f"the session is {self._machine.state.value}, expected running; only then are marks kept"
+            )
+        return self._live.mark(request.text)
+
+    def _arm(self, request: Arm) -> Later:
+        """Arm a rule, for a client."""
+        return self._running().command(arm_command(request))
+
+    def _disarm(self, request: Disarm) -> Later:
+        """Disarm a rule, or all of them, for a client."""
+        return self._running().command(disarm_command(request))
+
+    def _running(self) -> LivePart:
+        if self._live is None or self._machine.state is not State.RUNNING:
+            raise WireError(
+                f"the session is {self._machine.state.value}, expected running; only then do rules decide"
+            )
+        return self._live
+
+    def _hold(self, request: Hold) -> Later:
         """Freeze or thaw what is learned, if it is being learned."""
         if self._live is None or self._machine.state is not State.RUNNING:
             raise WireError(
                 f"the session is {self._machine.state.value}, expected running; only then is anything learned"
             )
-        return self._live.hold(frozen)
+        return self._live.hold(request.frozen)
 
-    def _set(self, values: Mapping[str, Any]) -> Later:
+    def _set(self, request: Set) -> Later:
         """Change settings of the device, if there is one and it runs."""
         if self._live is None or self._machine.state is not State.RUNNING:
             raise WireError(
                 f"the session is {self._machine.state.value}, expected running; only then can a device be set"
             )
-        return self._live.adjust(values)
-
-    def _command(self, verb: str, request: Mapping[str, Any]) -> Later:
-        """Arm or disarm rules, or mark a frame, while frames come."""
-        if self._live is None or self._machine.state is not State.RUNNING:
-            raise WireError(
-                f"the session is {self._machine.state.value}, expected running; only then do rules decide"
-            )
-        return self._live.command(command_of(verb, request))
+        return self._live.adjust(request.values)
 
     def _reported(self, report: OutputReport) -> None:
         if self._live is not None:

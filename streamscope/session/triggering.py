@@ -14,12 +14,12 @@ from streamscope.core.epoch import Epoch
 from streamscope.errors import ConfigError, WireError
 from streamscope.session.acting import Outputs
 from streamscope.trigger.cells import CHANGES, CellTable
-from streamscope.trigger.engine import DISARM, MARK, STOP, Circumstances, Command, Triggers
+from streamscope.trigger.engine import ARM, DISARM, MARK, STOP, Circumstances, Command, Triggers
 from streamscope.trigger.settings import Rules
 from streamscope.trigger.signals import Quaternion
 from streamscope.types import ComponentEvent, Decision, FrameResult, OutputReport
 from streamscope.wire.control import Later
-from streamscope.wire.schema import EVENT_DEVICE, EVENT_INPUT
+from streamscope.wire.schema import EVENT_DEVICE, EVENT_INPUT, Arm, Disarm
 
 RULES, EPOCH, COMMAND, ORIENTATION = "rules", "epoch", "command", "orientation"  # kinds of Told
 DISARMING = ("disconnected", "reconnected", "counter_reset")  # what happens to a device and disarms all rules
@@ -155,12 +155,13 @@ class Triggering:
         outcome: Mapping[str, Any] | WireError
         try:
             outcome = {"frame": frame, **self._triggers.command(command)}
+            if command.kind == MARK:
+                fields = {"text": command.text, "t_ns": self._clock()}
+                outcome = {"frame": frame, "t_ns": fields["t_ns"]}
+                self._told.append(Happened(MARK, frame, fields, self._triggers.describe()))
             self._told.append(Told(frame, COMMAND, asdict(command)))
         except ConfigError as error:
             outcome = WireError(str(error))
-        else:
-            if command.kind == MARK:
-                self._told.append(Happened(MARK, frame, {"text": command.text}, self._triggers.describe()))
         if reply is not None:
             self._told.append(Answered(reply, outcome))
 
@@ -189,48 +190,18 @@ def command_after(event: str, fields: Mapping[str, Any]) -> Command | None:
     return None
 
 
-def command_of(verb: str, request: Mapping[str, Any]) -> Command:
-    """Return the command in a request of the control socket.
-
-    Raises
-    ------
-    WireError
-        If a key is not what the protocol says.
-    """
-    text = _text(request, "text", 200)
-    if verb == MARK:
-        if not text:
-            raise WireError("mark needs the key text, at most 200 letters")
-        return Command(MARK, text=text)
-    by = text or "a client"
-    if verb == "disarm":
-        if request.get("emergency") is True:
-            return Command(STOP, text=by)
-        return Command(DISARM, rule=_text(request, "rule", 40), text=f"disarmed by {by}")
-    rule = _text(request, "rule", 40)
-    cells = request.get("cells") or {}
-    if not rule or not isinstance(cells, dict) or len(cells) > 100:
-        raise WireError("arm needs the key rule, its name, and may have cells, a map of signals and ids")
-    for name, cell in cells.items():
-        if not isinstance(name, str) or type(cell) is not int or not 0 < cell < 2**32:
-            raise WireError(f"cells must map names of signals to ids, came {name!r:.40}: {cell!r:.40}")
-    levels = request.get("levels") or {}
-    if not isinstance(levels, dict) or len(levels) > 100:
-        raise WireError("levels must be a map of conditions and numbers")
-    for name, level in levels.items():
-        if not isinstance(name, str) or type(level) not in (int, float):
-            raise WireError(
-                f"levels must map names of conditions to numbers, came {name!r:.40}: {level!r:.40}"
-            )
-    numbers = tuple((name, float(level)) for name, level in levels.items())
-    return Command("arm", rule, tuple(cells.items()), numbers, request.get("dry") is True, by)
+def arm_command(request: Arm) -> Command:
+    """Return what a client's request to arm means to the rules."""
+    cells, levels = tuple(request.cells.items()), tuple(request.levels.items())
+    return Command(ARM, request.rule, cells, levels, request.dry, request.by or "a client")
 
 
-def _text(request: Mapping[str, Any], key: str, longest: int) -> str:
-    value = request.get(key) or ""
-    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
-        raise WireError(f"the key {key} must be a text of at most {longest} letters, came {value!r:.60}")
-    return value
+def disarm_command(request: Disarm) -> Command:
+    """Return what a client's request to disarm means to the rules."""
+    by = request.by or "a client"
+    if request.emergency:
+        return Command(STOP, text=by)
+    return Command(DISARM, request.rule or "", text=f"disarmed by {by}")
 
 
 def _orientation(meta: Mapping[str, Any]) -> Quaternion | None:

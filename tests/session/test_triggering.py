@@ -19,7 +19,15 @@ from streamscope.session.queue import BoundedQueue
 from streamscope.session.replaying import replay_decisions, simulate
 from streamscope.session.rules import session_rules, yoked_times
 from streamscope.session.runner import run_session
-from streamscope.session.triggering import Answered, Decided, Happened, Triggering, command_after, command_of
+from streamscope.session.triggering import (
+    Answered,
+    Decided,
+    Happened,
+    Triggering,
+    arm_command,
+    command_after,
+    disarm_command,
+)
 from streamscope.session.writing import write_records
 from streamscope.storage.journal import Journal, JournalReader
 from streamscope.storage.session_folder import SessionFolder, open_session
@@ -29,7 +37,7 @@ from streamscope.trigger.engine import ARM, Circumstances, Command
 from streamscope.trigger.reading import checked
 from streamscope.types import BLOCKED, REAL, ComponentEvent, Decision, Frame, FrameResult, OutputReport
 from streamscope.wire.client import Subscriber
-from streamscope.wire.schema import TriggerMessage
+from streamscope.wire.schema import Arm, Disarm, TriggerMessage
 
 SHAPE, N, FPS = (24, 32), 200, 20.0
 OPEN_LIMITS = {"first_s": 0.5, "min_gap_s": 0.1, "pulses_per_minute": 600, "max_duty": 1, "max_age_ms": 10000}
@@ -253,7 +261,7 @@ def _metadata(session):
 def test_an_emergency_stop_lowers_the_lines_before_any_frame_comes():
     fakes, out = outputs()
     triggering = Triggering(checked(RULES, "rules"), Circumstances(FPS, 8.0, True), out)
-    triggering.ask(command_of("disarm", {"emergency": True}))
+    triggering.ask(disarm_command(Disarm(emergency=True)))
     assert fakes["laser"].heard == [False]
     out.alive(True)
     assert fakes["laser"].heard[-1] is False
@@ -287,21 +295,11 @@ def test_what_waits_when_the_session_ends_is_refused():
         triggering.ask(Command(ARM, "group"))
 
 
-@pytest.mark.parametrize(
-    ("verb", "request_", "told"),
-    [
-        ("arm", {}, "needs the key rule"),
-        ("arm", {"rule": 3}, "the key rule must be a text"),
-        ("arm", {"rule": "a", "cells": {"b": -1}}, "must map names"),
-        ("arm", {"rule": "a", "cells": {"b": True}}, "must map names"),
-        ("mark", {}, "needs the key text"),
-        ("mark", {"text": "a\nb"}, "the key text"),
-        ("mark", {"text": "x" * 201}, "the key text"),
-    ],
-)
-def test_a_request_that_makes_no_sense_is_refused(verb, request_, told):
-    with pytest.raises(WireError, match=told):
-        command_of(verb, request_)
+def test_requests_are_commands_to_the_rules():
+    arm = Arm("reward", {"": 3}, {"high": 2.0}, dry=True, by="me")
+    assert arm_command(arm) == Command(ARM, "reward", (("", 3),), (("high", 2.0),), True, "me")
+    assert disarm_command(Disarm()) == Command("disarm", text="disarmed by a client")
+    assert disarm_command(Disarm("reward", emergency=True, by="me")) == Command("emergency_stop", text="me")
 
 
 def test_a_device_that_comes_back_disarms_and_its_inputs_are_marks():
