@@ -95,8 +95,12 @@ def test_a_session_is_armed_run_reported_and_replayed_bit_for_bit(tmp_path, sour
     )
     endpoint = next(found[0] for line in session.stderr if (found := re.search(r"tcp://\S+", line)))
     threading.Thread(target=session.stderr.read, daemon=True).start()
-    armed = arm_every_rule(endpoint)
-    assert session.wait(180) == 0
+    try:
+        armed = arm_every_rule(endpoint)
+        assert session.wait(180) == 0
+    finally:
+        session.kill()
+        session.wait()
     (folder,) = (path.parent for path in (tmp_path / "out").rglob("journal.sqlite"))
     comparison = replay_decisions(open_session(folder))
     assert comparison.first_difference is None
@@ -132,7 +136,7 @@ def arm_every_rule(endpoint):
                 reply = session.ask(
                     "arm", rule="reward", cells={"target": message.event.id}, levels={"high": 2}
                 )
-                assert reply["levels"] == {"high": 2.0}
+                assert reply["levels"] == {"high": 2.0, "moving": 60.0}
                 session.ask("mark", text="armed")
                 return int(reply["frame"])
     raise AssertionError("no cell was confirmed")
