@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from streamscope.session.registry import open_output
+from streamscope.session.rules import acting_outputs
 from streamscope.trigger.settings import Rules
 from streamscope.types import REAL, Decision, Output, OutputReport
 
@@ -84,7 +85,7 @@ def open_outputs(rules: Rules, tell: Callable[[OutputReport], None]) -> Outputs:
     ConfigError, SourceError
         If there is no such driver, or an output cannot be opened; none stays open then.
     """
-    used = set() if rules.dry_run else {o for r in rules.rules.values() if not r.dry_run for o in r.outputs}
+    used = acting_outputs(rules)
     opened: dict[str, Output] = {}
     try:
         for name, spec in {**rules.outputs, **rules.listeners}.items():

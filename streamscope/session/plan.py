@@ -13,6 +13,7 @@ from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config,
 from streamscope.errors import ConfigError, StorageError
 from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
+from streamscope.session.rules import check_pace
 from streamscope.storage.recording import check_room
 from streamscope.storage.session_folder import safe_name
 from streamscope.trigger.settings import Rules
@@ -131,6 +132,8 @@ def make_plan(
             "--seed and --rois were both given, expected one of them: a seed is what learning begins with, and "
             "nothing is learned of given regions; leave one out"
         )
+    if rules is not None:
+        check_pace(rules, speed)
     check_writable(Path(config.out))
     safe_name(config.subject)
     movie = open_movie(source, config.fps, config.um_per_px)

@@ -48,11 +48,29 @@ def session_rules(
     if changed["seed"] is None:
         changed["seed"] = secrets.randbelow(2**63)
     rules = checked(changed, path.name)
-    used = set() if rules.dry_run else {name for rule in rules.rules.values() for name in rule.outputs}
+    used = acting_outputs(rules)
     for name, spec in {**rules.outputs, **rules.listeners}.items():
         if name in used or name in rules.listeners:
             output_entry(spec, name)
     return rules
+
+
+def acting_outputs(rules: Rules) -> set[str]:
+    """Return the names of the outputs that some rule may write to."""
+    if rules.dry_run:
+        return set()
+    return {name for rule in rules.rules.values() if not rule.dry_run for name in rule.outputs}
+
+
+def check_pace(rules: Rules, speed: float | None) -> None:
+    """Raise ConfigError if a replay is too fast for what its rules act on: caps count recorded time."""
+    real = [name for name in sorted(acting_outputs(rules)) if not rules.outputs[name].startswith("fake:")]
+    if real and (speed is None or speed > 1):
+        pace = "max" if speed is None else f"{speed:g}x"
+        raise ConfigError(
+            f"--speed is {pace} and the output {real[0]} acts, expected 1x or slower: the caps of rules count recorded "
+            f"time; give --speed 1x, --dry-run, or --output {real[0]}=fake:"
+        )
 
 
 def parse_named(texts: list[str], option: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamscope.config import EngineConfig, from_toml
-from streamscope.errors import SourceError, WireError
+from streamscope.errors import ConfigError, SourceError, WireError
 from streamscope.session.acting import Outputs, open_outputs
 from streamscope.session.lanes import Adopted, LockstepLearning, Pipeline
 from streamscope.session.observer import Observer
@@ -17,7 +17,7 @@ from streamscope.session.outputs import Note, Published
 from streamscope.session.plan import make_plan
 from streamscope.session.queue import BoundedQueue
 from streamscope.session.replaying import replay_decisions, simulate
-from streamscope.session.rules import session_rules, yoked_times
+from streamscope.session.rules import check_pace, session_rules, yoked_times
 from streamscope.session.runner import run_session
 from streamscope.session.triggering import (
     Answered,
@@ -321,6 +321,16 @@ def test_outputs_that_cannot_be_used_are_refused_before_a_session(tmp_path):
     assert dry.seed is not None
     assert open_outputs(dry, lambda report: None).describe() == {}
     assert session_rules(path, {"laser": "fake:"}).outputs == {"laser": "fake:"}
+
+
+def test_what_acts_is_not_driven_faster_than_the_caps_count():
+    real = checked({**RULES, "outputs": {"laser": "serial:COM3", "lamp": "fake:"}}, "rules")
+    for speed in (None, 2.0):
+        with pytest.raises(ConfigError, match="the output laser acts, expected 1x or slower"):
+            check_pace(real, speed)
+    check_pace(real, 1.0)
+    check_pace(real.model_copy(update={"dry_run": True}), None)
+    check_pace(checked(RULES, "rules"), None)
 
 
 class Watch(Observer):
