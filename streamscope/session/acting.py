@@ -36,11 +36,16 @@ class Outputs:
 
     def write_fast(self, decision: Decision) -> None:
         """Give a decision to the fast outputs; in the pipeline thread."""
-        self._write(decision, fast=True)
+        with self._lock:
+            for output in self._takers(decision, fast=True):
+                self.refused += not output.write(decision)
 
     def write_slow(self, decision: Decision) -> None:
-        """Give a decision to the others; in the loop's thread."""
-        self._write(decision, fast=False)
+        """Give a decision to the others; in the loop's thread, and without the lock: it holds up no frame."""
+        for output in self._takers(decision, fast=False):
+            self.refused += not output.write(decision)
+        if self._stopped:  # meanwhile
+            self.stop()
 
     def alive(self, armed: bool) -> None:
         """Tell every output that acts that the session goes on, and whether any rule is armed."""
@@ -68,13 +73,10 @@ class Outputs:
         for thread in threads:
             thread.join(CLOSING_S)
 
-    def _write(self, decision: Decision, fast: bool) -> None:
-        named = decision.outputs if decision.outcome == REAL else ()
-        with self._lock:
-            acting = () if self._stopped else (self._acting[name] for name in named if name in self._acting)
-            for output in (*acting, *self._listeners.values()):
-                if output.fast == fast and not output.write(decision):
-                    self.refused += 1
+    def _takers(self, decision: Decision, fast: bool) -> list[Output]:
+        named = () if self._stopped or decision.outcome != REAL else decision.outputs
+        acting = [self._acting[name] for name in named if name in self._acting]
+        return [output for output in (*acting, *self._listeners.values()) if output.fast == fast]
 
 
 def open_outputs(rules: Rules, tell: Callable[[OutputReport], None]) -> Outputs:

@@ -68,8 +68,8 @@ def check_pace(rules: Rules, speed: float | None) -> None:
     if real and (speed is None or speed > 1):
         pace = "max" if speed is None else f"{speed:g}x"
         raise ConfigError(
-            f"--speed is {pace} and the output {real[0]} acts, expected 1x or slower: the caps of rules count recorded "
-            f"time; give --speed 1x, --dry-run, or --output {real[0]}=fake:"
+            f"--speed is {pace} and the output {real[0]} acts, expected 1x or slower: the caps of rules count "
+            f"recorded time; give --speed 1x, --dry-run, or --output {real[0]}=fake:"
         )
 
 
