@@ -208,11 +208,11 @@ class Arming:
             target = name or (open_[0] if len(open_) == 1 else "")
             if target not in open_:
                 wanted = (
-                    ", ".join(f"--cell {name}=ID" for name in open_) or "no --cell: the rules file names it"
+                    ", ".join(f"--cell {signal}=ID" for signal in open_)
+                    or "none: the rules file names its cells"
                 )
-                raise ConfigError(
-                    f"rule {state.name} has no cell {name or 'that'} to be named; give {wanted}"
-                )
+                what = f"open cell {name}" if name else "one open cell"
+                raise ConfigError(f"rule {state.name} has no {what}; give {wanted}")
             if cell not in self._cells.row:
                 raise ConfigError(
                     f"cell {cell} is not confirmed, expected one that is; "
@@ -260,10 +260,11 @@ class Arming:
         for name, level in given:
             target = name or (next(iter(own)) if len(own) == 1 else "")
             if target not in own or not math.isfinite(level):
-                known = (
-                    ", ".join(f"--level {name}=NUMBER" for name in own) or "none: no condition has a level"
+                wanted = (
+                    ", ".join(f"--level {condition}=NUMBER" for condition in own) or "none: it has no level"
                 )
-                raise ConfigError(f"rule {state.name} has no level {name or 'alone'} to be set; give {known}")
+                what = f"level {name} that could be {level}" if name else "one level"
+                raise ConfigError(f"rule {state.name} has no {what}; give {wanted}")
             if own[target] == level:
                 continue
             for other in self.states.values():

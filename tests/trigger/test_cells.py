@@ -84,7 +84,7 @@ def test_a_cell_is_named_when_a_rule_is_armed():
     for cells, told in [
         ((), "needs a cell"),
         ((("", 8),), "not confirmed"),
-        ((("other", 1),), "has no cell other"),
+        ((("other", 1),), "has no open cell other"),
     ]:
         with pytest.raises(ConfigError, match=told):
             engine.command(Command(ARM, "reward", cells))
