@@ -106,6 +106,7 @@ def simulate(
     """
     from streamscope.session.rules import session_rules
     from streamscope.storage.session_folder import open_session
+    from streamscope.trigger.settings import conditions_of
 
     given = session_rules(rules, dry_run=True)
     folder = open_session(session)
@@ -113,9 +114,13 @@ def simulate(
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("rule", "pulses", "a minute", "median gap, s", "sham", "blocked, and why"):
         table.add_column(heading)
+    swept = (sweep or "").partition("=")[0].strip()
     for label, variant in _variants(given, sweep):
         decisions, seconds = _simulated(folder, variant, cells, arm_at, last)
-        for name in variant.rules:
+        concerned = [
+            n for n, rule in variant.rules.items() if not swept or swept in conditions_of(variant, rule)
+        ]
+        for name in concerned:
             table.add_row(*_row(f"{name}{label}", [d for d in decisions if d.rule == name], seconds))
     Console().print(table)
 

@@ -114,20 +114,22 @@ def latencies_ms(story: TriggerStory) -> dict[str, DoubleArray]:
 
 def _traces(rule: RuleStory, time_s: DoubleArray, shared: Any) -> tuple[list[Any], Any]:
     """Return one figure for each signal of a rule, its decisions on it, and the time axis that all share."""
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import ColumnDataSource, HoverTool, Range1d
     from bokeh.models.annotations import BoxAnnotation, Span
     from bokeh.plotting import figure
 
     figures = []
     for name, values in (rule.signals or {"": np.zeros(len(time_s))}).items():
+        empty: dict[str, Any] = {} if np.isfinite(values).any() else {"y_range": (0.0, 1.0)}
         plot = figure(
             height=220,
             sizing_mode="stretch_width",
             x_axis_label="recorded time, s",
-            y_axis_label=name or "decisions",
+            y_axis_label=(name or "decisions") + (", never known" if empty else ""),
             tools="xpan,xwheel_zoom,box_zoom,reset,save",
             active_drag="xpan",
-            **({} if shared is None else {"x_range": shared}),
+            x_range=shared or Range1d(start=0.0, end=float(time_s[-1]) if len(time_s) else 1.0),
+            **empty,
         )
         shared = plot.x_range if shared is None else shared
         for start, stop in rule.armed:
@@ -137,13 +139,13 @@ def _traces(rule: RuleStory, time_s: DoubleArray, shared: Any) -> tuple[list[Any
         for level in rule.levels.get(name, ()):
             plot.add_layout(Span(location=level, dimension="width", line_dash="dashed", line_color="#d55e00"))
         for outcome, (colour, marker) in LOOKS.items():
-            chosen = [d for d in rule.decisions if d.outcome == outcome]
+            at = {d.number: dict(d.inputs).get(name, 0.0) for d in rule.decisions}
+            chosen = [d for d in rule.decisions if d.outcome == outcome and not np.isnan(at[d.number])]
             if not chosen:
                 continue
-            at = [dict(d.inputs).get(name, 0.0) for d in chosen]
             source = {
                 "x": [d.time_s for d in chosen],
-                "y": [0.0 if np.isnan(value) else value for value in at],
+                "y": [at[d.number] for d in chosen],
                 "frame": [d.frame for d in chosen],
                 "outcome": [outcome] * len(chosen),
                 "reason": [d.reason for d in chosen],
