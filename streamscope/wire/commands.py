@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -82,28 +83,27 @@ def _arm(request: Header) -> Arm:
     for signal in cells:
         if signal:  # "": the only signal that is open
             checked_name(signal, "a signal")
-    return Arm(rule, cells, _levels(request), _flag(request, "dry"), _by(request))
+    levels = _numbers(request.get("levels") or {}, "levels")
+    return Arm(rule, cells, levels, _flag(request, "dry"), _by(request))
 
 
-def _levels(request: Header) -> dict[str, float]:
-    levels = request.get("levels") or {}
-    if (
-        not isinstance(levels, dict)
-        or len(levels) > MAX_CELLS
-        or not all(type(level) in (int, float) for level in levels.values())
-    ):
+def _numbers(values: Any, key: str) -> dict[str, float]:
+    """Return a map of names and finite numbers."""
+    if not isinstance(values, dict) or len(values) > MAX_CELLS:
         raise WireError(
-            f"arm's key levels must be a map of at most {MAX_CELLS} conditions and numbers, came {levels!r:.80}"
+            f"arm's key {key} must be a map of at most {MAX_CELLS} names and numbers, came {values!r:.80}"
         )
-    for condition in levels:
-        if condition:  # "": the only condition with a level
-            checked_name(condition, "a condition")
-    return {condition: float(level) for condition, level in levels.items()}
+    for name, value in values.items():
+        if name:  # "": the only condition with a level
+            checked_name(name, "a condition")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise WireError(f"arm's key {key} must map names to numbers, came {value!r:.80}")
+    return {name: float(value) for name, value in values.items()}
 
 
 def _disarm(request: Header) -> Disarm:
     rule = request.get("rule")
-    name = None if rule is None else checked_name(rule, "disarm's key rule")
+    name = None if rule is None or rule == "" else checked_name(rule, "disarm's key rule")
     return Disarm(name, _flag(request, "emergency"), _by(request))
 
 
