@@ -168,7 +168,7 @@ class Arming:
     def stop(self, by: str) -> None:
         """Disarm all rules, and never arm one again."""
         self._stopped = True
-        self.disarm("", by or "emergency stop")
+        self.disarm("", f"emergency stop by {by}" if by else "emergency stop")
         self._say(STOPPED, by=by)
 
     def _state(self, name: str, rule: Rule, seed: int) -> RuleState:
