@@ -141,6 +141,18 @@ class SessionConfig(Settings):
         None, description="regions that are read out instead of cells that are found: grid:24px, or a file"
     )
     out: str = Field("StreamScope", description="folder that holds the sessions")
+    record_on_trigger: int | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="live: record while this trigger input (0, 1) is high; None: all the time",
+    )
+    cameras: tuple[str, ...] = Field(
+        (), description="live: behaviour cameras to record, [NAME=]webcam:INDEX[@WIDTHxHEIGHT[@FPS]]"
+    )
+    camera_quality: int = Field(
+        90, ge=1, le=100, description="JPEG quality of behaviour cameras that do not compress by themselves"
+    )
     motion: MotionConfig = MotionConfig()
     background: BackgroundConfig = BackgroundConfig()
     detect: DetectConfig = DetectConfig()

@@ -346,6 +346,52 @@ OpensOutput: TypeAlias = Callable[[str, str, Callable[[OutputReport], None]], Ou
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a behaviour camera."""
+
+    t_ns: int  # when it came, by the clock of `Frame.t_capture_ns`
+    jpeg: bytes
+    gap: int = 0  # pictures missing before it
+
+
+@dataclass(frozen=True, slots=True)
+class CameraInfo:
+    """What is known of a behaviour camera before its first picture."""
+
+    name: str  # of its folder
+    source: str  # as the user named it
+    shape: tuple[int, int]  # (H, W)
+    fps: float  # as measured
+    warnings: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class BehaviourCamera(Protocol):
+    """A camera that is connected and looks at the animal."""
+
+    @property
+    def info(self) -> CameraInfo:
+        """Return what is known of it."""
+
+    @property
+    def trouble(self) -> str:
+        """Return what does not go as it should, in words; empty if all is well."""
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of pictures that wait to be taken."""
+
+    def listen(self, tell: Callable[[str, str, dict[str, Any]], None]) -> None:
+        """Have events told, in any thread: what happened, one sentence, fields."""
+
+    def pictures(self, stopped: Callable[[], bool]) -> Iterator[Picture]:
+        """Yield pictures, also after interruptions, until `stopped()` is true; then the camera is given back."""
+
+    def close(self) -> None:
+        """Give the camera back; may be called again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kinetics:
     """The time constants of an indicator in a session."""
 

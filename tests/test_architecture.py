@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GROUND = ("streamscope.types", "streamscope.config", "streamscope.errors", "streamscope._version")
+GROUND = tuple(f"streamscope.{name}" for name in ("types", "config", "errors", "clock", "_version"))
 CORE = ("streamscope.core", "streamscope.core.kernels")
 SYNTH = "streamscope.testing.synth"
 FIRMWARE = "streamscope.testing.firmware"
@@ -182,6 +182,8 @@ def _words(module: Module) -> Iterator[str]:
             yield f"{module.shown}:{node.lineno} calls print; use logging, or the console of cli/"
         if isinstance(node, ast.Attribute) and node.attr in POSIX_NAMES:
             yield f"{module.shown}:{node.lineno} uses {node.attr}, which Windows does not have"
+        if isinstance(node, ast.Attribute) and node.attr == "monotonic_ns":
+            yield f"{module.shown}:{node.lineno} uses monotonic_ns, coarse on Windows; use streamscope.clock"
 
 
 def _kernels(module: Module) -> Iterator[str]:
@@ -301,6 +303,10 @@ BAD = [
     ),
     ({"cli/main.py": "print('x')\n"}, "cli/main.py:1 calls print; use logging, or the console of cli/"),
     ({"storage/lock.py": "import fcntl\n"}, "storage/lock.py imports fcntl, which Windows does not have"),
+    (
+        {"session/b.py": "import time\ntime.monotonic_ns()\n"},
+        "session/b.py:2 uses monotonic_ns, coarse on Windows; use streamscope.clock",
+    ),
     ({"session/a.py": "import os\nos.fork()\n"}, "session/a.py:2 uses fork, which Windows does not have"),
 ]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from streamscope.clock import clock_ns
 from streamscope.errors import SourceError
 from streamscope.types import Frame, ImageArray, Movie, MovieInfo
 from streamscope_drivers import synthetic
@@ -133,7 +134,7 @@ class Replay:
         movie: Movie,
         speed: float | None = 1.0,
         loop: int = 1,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = clock_ns,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if movie.info.fps is None:

@@ -18,3 +18,4 @@ def devices() -> None:
     typer.echo("")
     typer.echo(f"types    {', '.join(listing.types)}")
     typer.echo("use      streamscope live --device TYPE --index NUMBER; without hardware: --index model")
+    typer.echo("beside   behaviour cameras: --camera webcam:NUMBER; without hardware: --camera webcam:model")

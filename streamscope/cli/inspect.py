@@ -56,6 +56,7 @@ def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str
     yield "lost", _losses(summary.frames)
     if summary.recording is not None:
         yield "recorded", _recorded(summary.recording)
+    yield from _beside(folder)
     if summary.motion is not None:
         yield "motion", _motion(summary.motion, folder.engine.um_per_px)
         yield (
@@ -114,7 +115,8 @@ def _recording(folder: SessionFolder) -> Iterator[tuple[str, str]]:
 
 def _frames(frames: FrameCounts, expected: int) -> str:
     rate = (frames.inferred - 1) / frames.duration_s if frames.duration_s > 0 else 0.0
-    return f"{frames.inferred} of {expected}, {frames.duration_s:.1f} s recorded, {rate:.2f} frames a second"
+    of = f" of {expected}" if expected else ""  # how many a device will give nobody knows
+    return f"{frames.inferred}{of}, {frames.duration_s:.1f} s recorded, {rate:.2f} frames a second"
 
 
 def _losses(frames: FrameCounts) -> str:
@@ -134,6 +136,19 @@ def _recorded(recording: RecordingSummary) -> str:
     if recording.not_recorded:
         text += f"; {recording.not_recorded} frames are not recorded (holes: {recording.holes})"
     return f"{text}; stopped: {recording.stopped}" if recording.stopped else text
+
+
+def _beside(folder: SessionFolder) -> Iterator[tuple[str, str]]:
+    """Yield what was recorded by a trigger, and by behaviour cameras."""
+    trigger = (folder.recording or {}).get("on_trigger")
+    if trigger is not None:
+        stretches = ", ".join(f"{first} to {stop - 1}" for first, stop in trigger["stretches"]) or "none"
+        yield "trigger", f"input {trigger['input']}, frames {stretches}; {trigger['frames_outside']} outside"
+    for name, camera in folder.ours.get("cameras", {}).items():
+        height, width = camera["shape"]
+        text = f"{name} ({camera['source']}, {height}x{width} px): {camera['n_frames']} pictures"
+        stopped = f"; stopped: {camera['stopped']}" if camera["stopped"] else ""
+        yield "camera", f"{text}, {camera['missing']} missing{stopped}"
 
 
 def _motion(motion: MotionSummary, um_per_px: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Annotated
 
 import numpy as np
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 
 from streamscope.cli.options import Keys
+from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.wire.client import Subscriber
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT
@@ -53,7 +53,7 @@ def listen(
             endpoint, topic, timeout_s=timeout_s, connect_timeout_s=timeout_s, keys=keys
         ) as subscriber:
             for message in itertools.islice(subscriber, count):
-                out.print(line(message, time.monotonic_ns()))
+                out.print(line(message, clock_ns()))
     except WireError as error:
         Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(str(error))
         raise typer.Exit(2) from error
@@ -62,7 +62,7 @@ def listen(
 
 
 def line(message: Message, now_ns: int) -> str:
-    """Return one line that says what a message holds; `now_ns` from time.monotonic_ns()."""
+    """Return one line that says what a message holds; `now_ns` by streamscope.clock."""
     lost = f"  ({message.missed} messages lost before)" if message.missed else ""
     return _text(message, now_ns) + lost
 

@@ -10,10 +10,17 @@ import typer
 from streamscope.cli.options import (
     Bind,
     Config,
+    DeviceFps,
+    DeviceType,
     DryRun,
+    Focus,
     FreezeAfter,
+    Gain,
+    Index,
     Indicator,
     Keys,
+    Led,
+    Led2,
     Listeners,
     Out,
     OutputDrivers,
@@ -30,32 +37,13 @@ if TYPE_CHECKING:
 
 
 def live(
-    device: Annotated[
-        str,
-        typer.Option(
-            help="miniscope:TYPE, with v4, v4-bno, v4-2c, v3, v3-legacy, minicam, siminiscope, lfov, webcam or "
-            "webcam-WIDTHxHEIGHT."
-        ),
-    ],
-    index: Annotated[
-        str,
-        typer.Option(help="Which camera (see: streamscope devices), or model: a dry run without hardware."),
-    ] = "0",
-    led: Annotated[
-        float | None, typer.Option(help="Light, % (V3: of 255).", show_default="0: dark", min=0)
-    ] = None,
-    led2: Annotated[
-        float | None, typer.Option(help="Light of the second LED, %.", show_default=False)
-    ] = None,
-    gain: Annotated[
-        str | None, typer.Option(help="Gain of the sensor, e.g. low, medium, high.", show_default="low")
-    ] = None,
-    focus: Annotated[
-        float | None, typer.Option(help="Focus of the lens, -127 to 127 (V4).", show_default="0")
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frame rate, Hz; one that the scope has.", show_default="20 (V4)")
-    ] = None,
+    device: DeviceType,
+    index: Index = "0",
+    led: Led = None,
+    led2: Led2 = None,
+    gain: Gain = None,
+    focus: Focus = None,
+    fps: DeviceFps = None,
     cell_diameter: Annotated[
         str | None, typer.Option(help="Cell diameter, e.g. 13um or 8px.", show_default="13um")
     ] = None,
@@ -63,6 +51,14 @@ def live(
         float | None, typer.Option(help="Pixel size, um.", show_default="1.65 (V4, first lens)")
     ] = None,
     indicator: Indicator = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]webcam:INDEX[@WIDTHxHEIGHT[@FPS]]",
+            help="Behaviour camera to record beside the scope; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     out: Out = None,
     subject: Subject = None,
@@ -73,6 +69,14 @@ def live(
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Write every frame into the session folder.")
     ] = True,
+    record_on_trigger: Annotated[
+        int | None,
+        typer.Option(
+            metavar="INPUT",
+            help="Record only while this trigger input (0 or 1) is high; traces go on throughout.",
+            show_default=False,
+        ),
+    ] = None,
     refit: Refit = True,
     rules: RulesFile = None,
     dry_run: DryRun = False,
@@ -97,6 +101,8 @@ def live(
         "subject": subject,
         "wire.bind": bind,
         "wire.keys": None if keys is None else str(keys),
+        "cameras": tuple(camera) if camera else None,
+        "record_on_trigger": record_on_trigger,
         "device.led": led,
         "device.led2": led2,
         "device.gain": gain,
@@ -130,4 +136,9 @@ def live_plan(
         f"frame counter from: {info.meta.get('metadataFrom', 'none')}",
         err=True,
     )
+    for camera in plan.cameras:
+        seen = camera.info
+        typer.echo(f"camera   {seen.name}: {seen.shape[1]}x{seen.shape[0]} px at {seen.fps:.1f} Hz", err=True)
+        for warning in seen.warnings:
+            typer.echo(f"note     {seen.name}: {warning}", err=True)
     return plan

@@ -14,7 +14,7 @@ from streamscope._version import __version__
 from streamscope.errors import StreamScopeError
 
 COMMANDS = (
-    *("demo", "replay", "live", "devices", "doctor"),
+    *("demo", "replay", "live", "preview", "devices", "doctor"),
     *("listen", "mark", "set", "freeze", "thaw", "stop", "keys"),
     *("arm", "disarm", "triggers", "fit-decoder"),
     *("refit", "inspect", "export", "config"),

@@ -22,6 +22,32 @@ Keys: TypeAlias = Annotated[
         show_default="none on this machine, else ~/.streamscope/keys",
     ),
 ]
+DeviceType: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="miniscope:TYPE, with v4, v4-bno, v4-2c, v3, v3-legacy, minicam, siminiscope, lfov, webcam or "
+        "webcam-WIDTHxHEIGHT."
+    ),
+]
+Index: TypeAlias = Annotated[
+    str,
+    typer.Option(help="Which camera (see: streamscope devices), or model: a dry run without hardware."),
+]
+Led: TypeAlias = Annotated[
+    float | None, typer.Option(help="Light, % (V3: of 255).", show_default="0: dark", min=0)
+]
+Led2: TypeAlias = Annotated[
+    float | None, typer.Option(help="Light of the second LED, %.", show_default=False)
+]
+Gain: TypeAlias = Annotated[
+    str | None, typer.Option(help="Gain of the sensor, e.g. low, medium, high.", show_default="low")
+]
+Focus: TypeAlias = Annotated[
+    float | None, typer.Option(help="Focus of the lens, -127 to 127 (V4).", show_default="0")
+]
+DeviceFps: TypeAlias = Annotated[
+    float | None, typer.Option(help="Frame rate, Hz; one that the scope has.", show_default="20 (V4)")
+]
 Indicator: TypeAlias = Annotated[
     str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
 ]

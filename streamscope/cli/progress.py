@@ -154,6 +154,10 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     ]
     if outcome.recording is not None:
         lines += _recording_lines(outcome.recording, outcome.folder)
+    for name, camera in outcome.cameras.items():
+        lines.append(f"camera   {camera['n_frames']} pictures in {name}, {camera['missing']} missing")
+        if camera["stopped"]:
+            lines.append(f"note     {name} stopped before the session: {camera['stopped']}")
     if outcome.refit_status is None:
         lines.append(f"refit    none; make one with: streamscope refit {outcome.folder}")
     else:
@@ -164,6 +168,9 @@ def outcome_lines(outcome: Outcome) -> list[str]:
 def _recording_lines(recording: Mapping[str, Any], folder: Path | None) -> Iterator[str]:
     place = recording["device"] if folder is None else folder / recording["device"]
     yield f"recorded {recording.get('n_frames', 0)} frames in {place}"
+    if recording.get("on_trigger"):
+        by = recording["on_trigger"]
+        yield f"trigger  input {by['input']}: {len(by['stretches'])} stretches, {by['frames_outside']} frames outside"
     if recording.get("stopped"):
         yield f"note     the recording stopped before the session: {recording['stopped']}"
     if recording.get("not_recorded"):

@@ -184,13 +184,16 @@ class OnlineOasis:
             self._s_min = _each(s_min, len(index))
 
     def retune(self, g: float, s_min: float) -> None:
-        """Go on with another decay and smallest event for all cells; every trace goes on from where it is."""
+        """Go on with another decay and smallest event for all cells; every trace goes on from where it is.
+
+        A trace whose pool began longer ago than the memory has decayed to nothing, and stays there.
+        """
         slots = np.arange(self._v.shape[1])
         nth = (slots - self._oldest[:, None]) % len(slots)
         following = np.roll(self._t0, -1, axis=1)
         end = np.where(nth == self._count[:, None] - 1, self._times[-1], following)
         length = np.where(nth < self._count[:, None], end - self._t0, 0)
-        self._v *= (self._g[:, None] / g) ** length
+        self._v *= (self._g[:, None] / g) ** np.minimum(length, len(slots))
         self._new_g, self._new_s_min = g, s_min
         self._g[:], self._s_min[:] = g, s_min
 

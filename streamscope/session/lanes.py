@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from streamscope.clock import clock_ns
 from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
 from streamscope.session.triggering import RuleItem
@@ -344,7 +344,7 @@ class Pipeline:
         learning: Learning,
         outlets: Sequence[Outlet],
         late_after_ns: int | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = clock_ns,
         rules: Decides | None = None,
     ) -> None:
         self._rules = rules

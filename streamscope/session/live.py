@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.session.acting import Outputs
 from streamscope.session.adjusting import Adjusting
+from streamscope.session.cameras import CameraLane, Since, always
 from streamscope.session.engine import Engine
 from streamscope.session.freezing import Freezing
+from streamscope.session.gate import TriggerGate
 from streamscope.session.health import HealthMeter
 from streamscope.session.lanes import Item, Learning, LockstepLearning, NewestFrames, Pipeline, drive
 from streamscope.session.outputs import LoopOutlet, Record
@@ -32,7 +34,7 @@ from streamscope.session.triggering import Triggering, command_after
 from streamscope.session.writing import Writer
 from streamscope.storage.recording import Recording
 from streamscope.trigger.engine import MARK, Circumstances, Command
-from streamscope.types import Frame, Health, OutputReport
+from streamscope.types import Frame, Health, OutputReport, Source
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
 from streamscope.wire.schema import EVENT_MARK
@@ -83,10 +85,16 @@ class LivePart:
         self._place = go_first if paced else give_way  # at full speed all wait for the learner
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
         self._stopped = threading.Event()
-        self._source = plan.open_source()
         self.recorder = None if recording is None else Recorder(recording, paced, self._teller())
-        if self.recorder is not None:
-            self._source = self.recorder.tap(self._source)
+        by_trigger = plan.config.record_on_trigger if plan.device is not None else None
+        self.gate = None if by_trigger is None else TriggerGate(by_trigger, self._teller())
+        since = Since()
+        self._source = since.tap(self._recorded(plan.open_source()))
+        wanted = always if self.gate is None else self.gate.wants
+        self.cameras = [
+            CameraLane(camera, journal.parent, since, wanted, self._camera_teller(camera.info.name))
+            for camera in plan.cameras
+        ]
         self._frames: BoundedQueue[Frame] = (
             NewestFrames(FRAMES_OF_A_DEVICE)
             if plan.device is not None
@@ -135,8 +143,9 @@ class LivePart:
     @property
     def trouble(self) -> str:
         """Return what does not go as it should, in words."""
-        parts = (self._device, self.recorder, self._publishing)
-        told = [part.trouble for part in parts if part is not None]
+        told = [part.trouble for part in (self._device, self.recorder, self._publishing) if part is not None]
+        told += [] if self.gate is None else [self.gate.waiting]
+        told += [lane.trouble for lane in self.cameras]
         return "; ".join(filter(None, told))
 
     def stop(self) -> None:
@@ -161,7 +170,7 @@ class LivePart:
         """Keep a text with the frame that was published last, or with the next one where rules may watch for it."""
         if self._rules is not None:
             return self._rules.ask(Command(MARK, text=text))
-        fields: dict[str, Any] = {"text": text, "t_ns": time.monotonic_ns()}
+        fields: dict[str, Any] = {"text": text, "t_ns": clock_ns()}
         frame = max(self._meter.frame, 0)
         self._publishing.tell(EVENT_MARK, frame, fields)
         return {"frame": frame, "t_ns": fields["t_ns"]}
@@ -195,9 +204,17 @@ class LivePart:
             }
             if self.recorder is not None:
                 lanes["recorder"] = in_thread("recorder", self.recorder.run, give_way)
+            for camera in self.cameras:
+                lanes[f"camera {camera.info.name}"] = in_thread("camera", camera.run, give_way)
             tasks = [group.create_task(self._watched(name, body), name=name) for name, body in lanes.items()]
             await asyncio.wait(tasks)
         self._learning.release()
+
+    def _recorded(self, source: Source) -> Source:
+        """Return a source whose frames are recorded on their way, all or by the trigger, if any are to be."""
+        if self.recorder is None:
+            return source
+        return self.recorder.tap(source) if self.gate is None else self.gate.tap(source, self.recorder)
 
     async def _drive(self, source_ended: Callable[[], object]) -> None:
         frames, stopped = self._frames, self._stopped.is_set
@@ -205,6 +222,8 @@ class LivePart:
             await in_thread("driver", lambda: drive(self._source, frames, stopped, self._place))
         finally:
             self._adjusting.end()
+            for camera in self.cameras:
+                camera.stop()
         source_ended()
 
     def _teller(self) -> Callable[[str, int, dict[str, object]], None]:
@@ -216,6 +235,15 @@ class LivePart:
             if self._rules is not None and command is not None:
                 self._rules.note(command)
             loop.call_soon_threadsafe(lambda: self._publishing.tell(name, frame, fields))
+
+        return tell
+
+    def _camera_teller(self, name: str) -> Callable[[str, str, dict[str, object]], None]:
+        """Return a function that any thread may call to have what happened to a camera published and noted."""
+        loop = asyncio.get_running_loop()
+
+        def tell(what: str, text: str, fields: dict[str, object]) -> None:
+            loop.call_soon_threadsafe(lambda: self._publishing.tell_of_camera(name, what, text, fields))
 
         return tell
 

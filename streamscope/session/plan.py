@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 from streamscope.config import AUTO, EngineConfig, SessionConfig, engine_config, frame_rate
 from streamscope.errors import ConfigError, StorageError
+from streamscope.session.cameras import open_cameras
 from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
 from streamscope.session.rules import check_pace
 from streamscope.storage.recording import check_room
-from streamscope.storage.session_folder import safe_name
+from streamscope.storage.session_folder import folder_name, safe_name
 from streamscope.trigger.settings import Rules
-from streamscope.types import Device, Footprints, Movie, MovieInfo, Source
+from streamscope.types import BehaviourCamera, Device, Footprints, Movie, MovieInfo, Source
 
 if TYPE_CHECKING:
     from streamscope.core.seed import Seed
@@ -44,6 +45,7 @@ class SessionPlan:
     seed: Seed | None = None  # cells to begin with
     rois: Footprints | None = None  # regions that are given: nothing is learned
     device: Device | None = None  # that is watched, in place of a movie
+    cameras: tuple[BehaviourCamera, ...] = ()  # recorded beside it
     rules: Rules | None = None  # what decides on each frame
 
     @property
@@ -62,8 +64,10 @@ class SessionPlan:
         return self.device if self.device is not None else play(cast(Movie, given), self.speed, self.loop)
 
     def close(self) -> None:
-        """Release the movie, or the device."""
+        """Release the movie, or the device and the cameras."""
         self._given.close()
+        for camera in self.cameras:
+            camera.close()
 
     @property
     def _given(self) -> Movie | Device:
@@ -226,6 +230,11 @@ def make_live_plan(
                 f"{name} {AUTO if value is True else value} needs a recording, expected none with a live device; "
                 "record a minute first, and replay it to find out"
             )
+    if config.cameras and not record:
+        raise ConfigError(
+            "--camera and --no-record were both given, expected one of them: cameras are there to be recorded; leave "
+            "one out"
+        )
     check_writable(Path(config.out))
     safe_name(config.subject)
     values = {"fps": config.fps, **config.device.model_dump()}
@@ -233,11 +242,13 @@ def make_live_plan(
     device = open_device(spec, index, given, config.um_per_px)
     try:
         info = device.info
+        _check_trigger(config.record_on_trigger, record, info)
         engine = engine_config(config.model_copy(update={"fps": None}), info.shape, info.fps, info.um_per_px)
         if record:
             check_room(_existing(Path(config.out)), info.shape, engine.frames(LEAST_ROOM_S))
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, sys.maxsize)
         cells = None if seed is None else _cells(seed, info.shape, engine.um_per_px)
+        cameras = tuple(open_cameras(config.cameras, config.camera_quality, folder_name(info.device)))
     except BaseException:
         device.close()
         raise
@@ -251,8 +262,25 @@ def make_live_plan(
         freeze_at=freeze_at,
         seed=cells,
         device=device,
+        cameras=cameras,
         rules=rules,
     )
+
+
+def _check_trigger(number: int | None, record: bool, info: MovieInfo) -> None:
+    """Raise ConfigError if recording is to wait for an input that is not there."""
+    if number is None:
+        return
+    if not record:
+        raise ConfigError(
+            "--no-record and --record-on-trigger were both given, expected one of them; leave one out"
+        )
+    there = int(info.meta.get("triggerInputs", 0))
+    if number >= there:
+        raise ConfigError(
+            f"--record-on-trigger is {number}, expected an input that can be read: there are {there} on this device "
+            f"(frame counter from: {info.meta.get('metadataFrom', 'none')}); see docs/howto/live.md"
+        )
 
 
 def _cells(path: Path, shape: tuple[int, int], um_per_px: float | None) -> Seed:

@@ -17,6 +17,7 @@ from streamscope.types import FLAG_BAD_MOTION, FLAG_NO_LEARNING, FrameResult, Ou
 from streamscope.wire.publisher import Publisher
 from streamscope.wire.schema import (
     EVENT_BAD_MOTION,
+    EVENT_CAMERA,
     EVENT_DEVICE,
     EVENT_FROZEN,
     EVENT_GAP,
@@ -156,6 +157,12 @@ class Publishing:
         if name == EVENT_DEVICE:
             self._meter.message = str(fields.get("text", ""))
         self._event(name, frame, **fields)
+
+    def tell_of_camera(self, camera: str, what: str, text: str, fields: Mapping[str, object]) -> None:
+        """Publish, note and show what happened to a behaviour camera, at the frame that was published last."""
+        self._meter.message = f"{camera}: {text}"
+        frame = max(self._meter.frame, 0)
+        self._event(EVENT_CAMERA, frame, **{**fields, "camera": camera, "what": what, "text": text})
 
     def _event(self, name: str, frame: int, /, **fields: object) -> None:
         self._publisher.publish_event(name, frame, **fields)

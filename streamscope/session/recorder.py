@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
+from streamscope.clock import clock_ns
 from streamscope.errors import StreamScopeError
 from streamscope.session.queue import BoundedQueue, RefuseNewest
 from streamscope.types import Frame, MovieInfo, Source
@@ -58,7 +58,7 @@ class Recorder:
         recording: Keeps,
         paced: bool,
         tell: Callable[[str, int, dict[str, object]], None],
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = clock_ns,
     ) -> None:
         self.received = 0  # frames that came
         self.stopped = ""  # why nothing is recorded any more

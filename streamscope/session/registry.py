@@ -9,10 +9,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from streamscope.errors import SourceError
-from streamscope.types import Device, Movie, Output, OutputReport, Source
+from streamscope.types import BehaviourCamera, Device, Movie, Output, OutputReport, Source
 
 GROUP = "streamscope.sources"
 DEVICES = "streamscope.devices"
+CAMERAS = "streamscope.cameras"
 OUTPUTS = "streamscope.outputs"
 DEFAULT = "replay"
 
@@ -66,6 +67,34 @@ def open_device(
         If there is no such driver, or the device cannot be used.
     """
     return cast(Device, _load(_device_entry(spec))(spec, index, values, um_per_px))
+
+
+def open_camera(source: str, name: str, quality: int) -> BehaviourCamera:
+    """Return the behaviour camera that is named, connected.
+
+    Parameters
+    ----------
+    source : str
+        `DRIVER:INDEX`, and what else the driver of that name takes, e.g. webcam:0@1280x720.
+    name : str
+        What its folder is to be called.
+    quality : int
+        Of JPEG pictures, 1 to 100, where the camera does not compress them itself.
+
+    Raises
+    ------
+    ConfigError, SourceError
+        If it is named wrongly, or cannot be used.
+    """
+    known = {entry.name: entry for entry in entry_points(group=CAMERAS)}
+    driver = source.partition(":")[0].lower()
+    if driver not in known:
+        raise SourceError(
+            f"no driver of behaviour cameras is called {driver!r}, expected one of "
+            f"{', '.join(sorted(known)) or 'none that is installed'}; write e.g. --camera webcam:0, or install "
+            "StreamScope again"
+        )
+    return cast(BehaviourCamera, _load(known[driver])(source, name, quality))
 
 
 def examine_device(spec: str, index: str, seconds: float) -> list[str]:

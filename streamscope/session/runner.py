@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, ParamSpec
 
 from streamscope._version import __version__
@@ -35,11 +32,12 @@ from streamscope.session.refitting import (
     write_live,
 )
 from streamscope.session.rois import roi_engine
+from streamscope.session.stopping import stopped_by_signals
 from streamscope.session.threads import in_thread
 from streamscope.session.triggering import arm_command, disarm_command
 from streamscope.storage.notes import write_notes
 from streamscope.storage.recording import Recording, finish_recording
-from streamscope.storage.session_folder import SessionFolder, create_session
+from streamscope.storage.session_folder import SessionFolder, create_session, note_cameras, note_recording
 from streamscope.types import Health, OutputReport, RefitResult
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
@@ -49,7 +47,6 @@ P = ParamSpec("P")
 
 JOIN_S = 1.0  # from the bind to frame 0, so that subscribers that were waiting miss nothing
 ERROR_FILE = "error.txt"
-STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' own
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,9 @@ class Outcome:
     refit_status: tuple[str, ...] | None  # of each component that the refit looked at; None without a refit
     health: Health  # at the end; rate and age over the last frames
     recording: Mapping[str, Any] | None = None  # what is noted of it in metaData.json; None if none was made
+    cameras: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what is noted of each behaviour camera, by its name
 
 
 def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Engine | None = None) -> Outcome:
@@ -74,7 +74,7 @@ def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Eng
     """
     session = Session(plan, observer or Observer(), engine or engine_of(plan))
     # The selector loop also on Windows: pyzmq's asyncio sockets need add_reader.
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner, _stopped_by_ctrl_c(session):
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner, stopped_by_signals(session.stop):
         return runner.run(session.run())
 
 
@@ -180,7 +180,13 @@ class Session:
         result = await in_thread("result", lambda: write_live(folder))
         status = await self._refit(folder)
         return Outcome(
-            folder.folder, result, self._meter.n_published, status, self._health(), folder.recording
+            folder.folder,
+            result,
+            self._meter.n_published,
+            status,
+            self._health(),
+            folder.recording,
+            folder.ours.get("cameras", {}),
         )
 
     async def _warm_up(self) -> None:
@@ -206,6 +212,7 @@ class Session:
             device=plan.info.device if plan.record else None,
             loops=plan.loop,
             estimates=estimates,
+            cameras=[camera.info.name for camera in plan.cameras],
         )
 
     async def _run_live(self, group: asyncio.TaskGroup, folder: SessionFolder) -> SessionFolder:
@@ -220,7 +227,11 @@ class Session:
         finally:
             await in_thread("end of learning", self._engine.close)
         if recording is not None and live.recorder is not None:
-            folder = await in_thread("recording", partial(_finished, folder, recording, live.recorder))
+            more = {} if live.gate is None else live.gate.facts()
+            folder = await in_thread("recording", partial(_finished, folder, recording, live.recorder, more))
+        if live.cameras:
+            facts = {lane.info.name: lane.facts() for lane in live.cameras}
+            folder = await in_thread("cameras", partial(_noted, folder, facts))
         if live.failure is not None:
             self._machine.send(Event.ERROR)
             await self._salvage(folder, *live.failure)
@@ -245,7 +256,7 @@ class Session:
 
     async def _refit(self, folder: SessionFolder) -> tuple[str, ...] | None:
         """Refit unless nobody wants it; return the status of each component, None without a refit."""
-        if self._refit_unwanted or self._meter.n_published < LEAST_FRAMES:
+        if self._refit_unwanted or self._frames_to_refit(folder) < LEAST_FRAMES:
             self._machine.send(Event.KEPT)
             return None
         self._machine.send(Event.DRAINED)
@@ -269,6 +280,11 @@ class Session:
             ) from error
         self._machine.send(Event.REFITTED)
         return result.status
+
+    def _frames_to_refit(self, folder: SessionFolder) -> int:
+        """Return how many frames there are: of a device no more than were recorded, e.g. none without a trigger."""
+        recorded = (folder.recording or {}).get("n_frames", 0)
+        return self._meter.n_published if self._plan.device is None else int(recorded)
 
     def _refit_from(self, folder: SessionFolder, progress: Progress) -> RefitResult:
         """Refit from the session's own recording if there is one, else from the movie that is open."""
@@ -369,13 +385,24 @@ class _Stopped(Exception):
     """The user stopped the session while kernels were compiled."""
 
 
-def _finished(folder: SessionFolder, recording: Recording, recorder: Recorder) -> SessionFolder:
+def _finished(
+    folder: SessionFolder, recording: Recording, recorder: Recorder, more: Mapping[str, Any]
+) -> SessionFolder:
     """Note what was recorded; a disk that does not take that costs the session nothing else."""
     try:
         write_notes(folder)
-        return finish_recording(folder, recording, recorder.received, recorder.stopped)
+        finished = finish_recording(folder, recording, recorder.received, recorder.stopped)
+        return note_recording(finished, more) if more else finished
     except StorageError as error:
         recorder.stopped = recorder.stopped or str(error)
+        return folder
+
+
+def _noted(folder: SessionFolder, cameras: Mapping[str, Any]) -> SessionFolder:
+    """Note what behaviour cameras recorded; a disk that does not take that costs the session nothing else."""
+    try:
+        return note_cameras(folder, cameras)
+    except StorageError:
         return folder
 
 
@@ -399,25 +426,3 @@ def _hello(plan: SessionPlan) -> dict[str, Any]:
         "lag": plan.engine.deconvolve.lag,
         "version": __version__,
     }
-
-
-@contextmanager
-def _stopped_by_ctrl_c(session: Session) -> Iterator[None]:
-    """Turn Ctrl-C, and a request of the system to end, into a stop of the session while inside.
-
-    Only the main thread can hear them.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        session.stop()
-
-    numbers = [getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name)]
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

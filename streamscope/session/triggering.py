@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from streamscope.clock import clock_ns
 from streamscope.core.epoch import Epoch
 from streamscope.errors import ConfigError, WireError
 from streamscope.session.acting import Outputs
@@ -84,7 +84,7 @@ class Triggering:
         rules: Rules,
         circumstances: Circumstances,
         outputs: Outputs,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = clock_ns,
     ) -> None:
         self._triggers = Triggers(rules, circumstances)
         self._outputs = outputs

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from streamscope.clock import clock_ns
 from streamscope.session.lanes import Adopted
 from streamscope.session.outputs import Note, Published, Record
 from streamscope.session.queue import BoundedQueue
@@ -31,7 +31,7 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, records: BoundedQueue[Record], clock: Callable[[], int] = time.monotonic_ns
+        self, path: Path, records: BoundedQueue[Record], clock: Callable[[], int] = clock_ns
     ) -> None:
         self._path = path
         self._records = records

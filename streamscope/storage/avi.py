@@ -1,4 +1,4 @@
-"""An AVI file of uncompressed 8-bit gray frames, written so that a crash leaves a file that can be read.
+"""AVI files of uncompressed 8-bit gray frames, or of JPEG pictures, written so that a crash leaves what can be read.
 
 Why not with a library: writing takes half the time, every byte can be brought to the disk when it should, and an
 error of the disk is known at the frame that it hits (docs/decisions/2026-11-25-recording.md).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
@@ -27,13 +28,24 @@ _HEADER = struct.Struct(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """What the pictures of a file are."""
+
+    fourcc: bytes
+    bits: int  # of a pixel, as shown
+
+
+GREY, MJPG = Codec(FOURCC, 8), Codec(b"MJPG", 24)
+
+
 def frame_bytes(shape: tuple[int, int]) -> int:
-    """Return what one frame of (H, W) px takes in the file, index included."""
+    """Return what one gray frame of (H, W) px takes in the file, index included."""
     size = shape[0] * shape[1]
     return _CHUNK.size + size + size % 2 + _INDEX.size
 
 
-class GrayAvi:
+class Avi:
     """One file, written frame by frame. Until it is closed its sizes are 0, which readers take as "to the end".
 
     Parameters
@@ -44,6 +56,8 @@ class GrayAvi:
         (H, W) of the frames, px.
     fps : float
         Frame rate for players. The exact times belong into a file beside it.
+    codec : Codec
+        What the frames are.
 
     Raises
     ------
@@ -51,27 +65,34 @@ class GrayAvi:
         From every method, if the disk does not take it. What was written before stays readable.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int], fps: float) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int], fps: float, codec: Codec) -> None:
         self.path = path
-        self.n_frames = 0
         self._shape = shape
         self._rate = (round(1000 * fps), 1000)
-        self._size = shape[0] * shape[1]
+        self._codec = codec
+        self._sizes: list[int] = []  # of the frames, bytes
+        self._end = _HEADER.size  # of the last frame
         self._file = FileIO(path, "x")
         self._write(self._header(finished=False))
 
-    def write(self, image: ByteArray) -> None:
-        """Append one frame, (H, W) uint8 in C order."""
-        start = self._end_of(self.n_frames)
+    @property
+    def n_frames(self) -> int:
+        """Return the number of frames written."""
+        return len(self._sizes)
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Append one frame as it is stored."""
+        size = memoryview(data).nbytes
         try:
-            self._write(_CHUNK.pack(b"00dc", self._size))
-            self._write(image.data)
-            self._write(b"\0" * (self._size % 2))
+            self._write(_CHUNK.pack(b"00dc", size))
+            self._write(data)
+            self._write(b"\0" * (size % 2))
         except OSError:
-            self._file.truncate(start)  # no part of a frame stays
-            self._file.seek(start)
+            self._file.truncate(self._end)  # no part of a frame stays
+            self._file.seek(self._end)
             raise
-        self.n_frames += 1
+        self._sizes.append(size)
+        self._end += _room(size)
 
     def commit(self) -> None:
         """Make everything written so far survive a power cut, counted in the header."""
@@ -81,20 +102,19 @@ class GrayAvi:
     def close(self) -> None:
         """Write the index and the sizes, bring all to the disk, and close."""
         try:
-            self._file.seek(self._end_of(self.n_frames))
+            self._file.seek(self._end)
             self._write(self._index())
             self._rewrite_header(finished=True)
             os.fsync(self._file.fileno())
         finally:
             self._file.close()
 
-    def _end_of(self, n_frames: int) -> int:
-        return _HEADER.size + n_frames * (frame_bytes(self._shape) - _INDEX.size)
-
     def _index(self) -> bytes:
-        step = frame_bytes(self._shape) - _INDEX.size
-        rows = (_INDEX.pack(b"00dc", _KEY_FRAME, 4 + n * step, self._size) for n in range(self.n_frames))
-        return _CHUNK.pack(b"idx1", _INDEX.size * self.n_frames) + b"".join(rows)
+        rows, at = [], 4
+        for size in self._sizes:
+            rows.append(_INDEX.pack(b"00dc", _KEY_FRAME, at, size))
+            at += _room(size)
+        return _CHUNK.pack(b"idx1", _INDEX.size * len(rows)) + b"".join(rows)
 
     def _rewrite_header(self, *, finished: bool) -> None:
         end = self._file.tell()
@@ -104,16 +124,19 @@ class GrayAvi:
 
     def _header(self, *, finished: bool) -> bytes:
         (height, width), (rate, scale), n = self._shape, self._rate, self.n_frames
-        movi = 4 + self._end_of(n) - _HEADER.size if finished else 0
-        riff = self._end_of(n) + _CHUNK.size + _INDEX.size * n - 8 if finished else 0
+        fourcc, bits = self._codec.fourcc, self._codec.bits
+        picture = height * width * bits // 8
+        largest = max([picture, *self._sizes]) + 8
+        movi = 4 + self._end - _HEADER.size if finished else 0
+        riff = self._end + _CHUNK.size + _INDEX.size * n - 8 if finished else 0
         flags = _HAS_INDEX if finished else 0
         return _HEADER.pack(
             *(b"RIFF", riff, b"AVI "),
-            *(b"LIST", 192, b"hdrl", b"avih", 56, round(1e6 * scale / rate), self._size * rate // scale, 0),
-            *(flags, n, 0, 1, self._size + 8, width, height, 0, 0, 0, 0),
-            *(b"LIST", 116, b"strl", b"strh", 56, b"vids", FOURCC, 0, 0, 0, 0),
-            *(scale, rate, 0, n, self._size + 8, 0xFFFFFFFF, 0, 0, 0, width, height),
-            *(b"strf", 40, 40, width, height, 1, 8, FOURCC, self._size, 0, 0, 0, 0),
+            *(b"LIST", 192, b"hdrl", b"avih", 56, round(1e6 * scale / rate), picture * rate // scale, 0),
+            *(flags, n, 0, 1, largest, width, height, 0, 0, 0, 0),
+            *(b"LIST", 116, b"strl", b"strh", 56, b"vids", fourcc, 0, 0, 0, 0),
+            *(scale, rate, 0, n, largest, 0xFFFFFFFF, 0, 0, 0, width, height),
+            *(b"strf", 40, 40, width, height, 1, bits, fourcc, picture, 0, 0, 0, 0),
             *(b"LIST", movi, b"movi"),
         )
 
@@ -121,3 +144,19 @@ class GrayAvi:
         rest = memoryview(data).cast("B")
         while rest:
             rest = rest[self._file.write(rest) :]  # a full disk takes a part first, and fails at the next
+
+
+class GrayAvi(Avi):
+    """A file of uncompressed 8-bit gray frames; parameters as of `Avi`."""
+
+    def __init__(self, path: Path, shape: tuple[int, int], fps: float) -> None:
+        super().__init__(path, shape, fps, GREY)
+
+    def write(self, image: ByteArray) -> None:
+        """Append one frame, (H, W) uint8 in C order."""
+        self.append(image.data)
+
+
+def _room(size: int) -> int:
+    """Return what a frame of this size takes, index apart."""
+    return _CHUNK.size + size + size % 2

@@ -6,12 +6,11 @@ uncompressed; each file is finished before the next begins, and what was written
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 from streamscope._version import __version__
 from streamscope.errors import StorageError
 from streamscope.storage.avi import FOURCC, MOST_BYTES, GrayAvi, frame_bytes
+from streamscope.storage.rows import milliseconds, write_whole
 from streamscope.storage.session_folder import METADATA_NAME, SessionFolder, note_recording
 from streamscope.storage.source_record import describe_files
 from streamscope.types import Frame, LongArray, MovieInfo
@@ -109,8 +109,8 @@ class Recording:
                 video = self._next_file()
             video.write(image)
             hw = -1 if frame.hw is None else frame.hw
-            row = f"{frame.index},{_milliseconds(frame.time_s)},{waiting},{hw},{frame.gap}\n"
-            _write_whole(self._stamps, row.encode())
+            row = f"{frame.index},{milliseconds(frame.time_s)},{waiting},{hw},{frame.gap}\n"
+            write_whole(self._stamps, row.encode())
             if frame.meta.get("orientation_ok"):
                 self._write_orientation(frame)
         self.n_frames += 1
@@ -155,7 +155,7 @@ class Recording:
             self._orientation = FileIO(self.folder / ORIENTATION_NAME, "x")
             self._orientation.write(ORIENTATION_COLUMNS.encode() + b"\n")
         parts = ",".join(f"{part:.6f}" for part in frame.meta["orientation"])
-        _write_whole(self._orientation, f"{_milliseconds(frame.time_s)},{parts}\n".encode())
+        write_whole(self._orientation, f"{milliseconds(frame.time_s)},{parts}\n".encode())
 
     def _next_file(self) -> GrayAvi:
         self._finish_video()
@@ -229,23 +229,6 @@ def recorded_frames(session: SessionFolder) -> LongArray:
         raise StorageError(
             f"{path} cannot be read ({error}), expected rows that begin with the number of a frame; put it back"
         ) from error
-
-
-def _write_whole(file: FileIO, row: bytes) -> None:
-    """Append a row, or nothing of it."""
-    start = file.tell()
-    try:
-        if file.write(row) != len(row):
-            raise OSError(errno.ENOSPC, "no space left on device")
-    except OSError:
-        with suppress(OSError):
-            file.truncate(start)
-        raise
-
-
-def _milliseconds(time_s: float) -> str:
-    """Return whole milliseconds as Miniscope software writes them, others to the nanosecond."""
-    return f"{1000 * time_s:.6f}".rstrip("0").rstrip(".")
 
 
 def _device_metadata(

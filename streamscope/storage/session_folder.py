@@ -130,6 +130,7 @@ def create_session(
     device: str | None = None,
     loops: int = 1,
     estimates: Mapping[str, Any] | None = None,
+    cameras: Sequence[str] = (),
 ) -> SessionFolder:
     """Make the folder of a new session with its metaData.json, and return it.
 
@@ -149,6 +150,8 @@ def create_session(
         How often the recording is to be played.
     estimates : mapping, optional
         Settings that were measured on the recording, by name: value, confidence, how many sites.
+    cameras : sequence of str
+        Names of the behaviour cameras that are recorded beside it.
 
     Raises
     ------
@@ -166,6 +169,7 @@ def create_session(
         made.append(folder)
         source = describe_source(info, folder, loops)
         metadata = _metadata(folder, config, engine, source, started, device)
+        metadata["cameras"] = list(cameras)
         metadata["streamscope"]["estimates"] = dict(estimates or {})
         if device is not None:
             metadata["streamscope"]["recording"] = {"device": folder_name(device)}
@@ -190,6 +194,19 @@ def note_recording(session: SessionFolder, facts: Mapping[str, Any]) -> SessionF
     """
     recording = {**(session.recording or {}), **facts}
     metadata = {**session.metadata, "streamscope": {**session.ours, "recording": recording}}
+    _write_json(session.folder / METADATA_NAME, metadata)
+    return SessionFolder(session.folder, metadata)
+
+
+def note_cameras(session: SessionFolder, facts: Mapping[str, Any]) -> SessionFolder:
+    """Note in metaData.json what each behaviour camera recorded, by its name, and return the session.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written; the file stays as it was.
+    """
+    metadata = {**session.metadata, "streamscope": {**session.ours, "cameras": dict(facts)}}
     _write_json(session.folder / METADATA_NAME, metadata)
     return SessionFolder(session.folder, metadata)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from streamscope.clock import clock_ns
 from streamscope.types import Decision, Output, OutputReport
 
 OPEN: dict[str, FakeOutput] = {}  # by name, the last one that was opened
@@ -32,7 +32,7 @@ class FakeOutput:
         if self.kind == "full":
             return False
         self.decisions.append(decision)
-        self._tell(OutputReport(self.name, decision.number, time.monotonic_ns()))
+        self._tell(OutputReport(self.name, decision.number, clock_ns()))
         return True
 
     def alive(self, armed: bool) -> None:

@@ -5,7 +5,6 @@ when something fails. Nothing here waits.
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import zmq
 
+from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT, parse, parse_endpoint
 from streamscope.wire.keys import keys_to_show
@@ -121,18 +121,18 @@ class Connection:
         self.info = hello
         clock = hello.get("clock")
         theirs_ns = clock.get("monotonic_ns") if isinstance(clock, dict) else None
-        self._clock_offset_ns = theirs_ns - time.monotonic_ns() if type(theirs_ns) is int else None
+        self._clock_offset_ns = theirs_ns - clock_ns() if type(theirs_ns) is int else None
 
     def _bounds(self, verb: str) -> dict[str, Any]:
         """Return what keeps a command from having an effect on another session, or too late."""
         if verb not in COMMANDS or self._clock_offset_ns is None:
             return {}
-        deadline_ns = time.monotonic_ns() + int(1e9 * self._connect_timeout_s) + self._clock_offset_ns
+        deadline_ns = clock_ns() + int(1e9 * self._connect_timeout_s) + self._clock_offset_ns
         return {"sid": self.sid, "before_ns": deadline_ns}
 
     def _fresh(self, message: Message) -> Message:
         if self._max_age_s is not None and isinstance(message, TracesMessage):
-            age_ms = message.age_ms(time.monotonic_ns())
+            age_ms = message.age_ms(clock_ns())
             limit_ms = 1e3 * self._max_age_s
             if age_ms > limit_ms:
                 raise WireError(

@@ -18,6 +18,7 @@ import zmq
 import zmq.asyncio
 from numpy.typing import NDArray
 
+from streamscope.clock import clock_ns
 from streamscope.types import ComponentEvent, Decision, FloatArray, FrameResult, Health, IntArray, Tail
 from streamscope.wire.auth import Authenticator
 from streamscope.wire.codec import Arrays, Header, pack_map
@@ -104,7 +105,7 @@ class Publisher:
         info: Mapping[str, Any] | None = None,
         commands: Mapping[str, CommandHandler] | None = None,
         keys: Path | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = clock_ns,
     ) -> None:
         self._host, self._port = parse(bind)
         self._keys = server_keys(self._host, keys)

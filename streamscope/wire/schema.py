@@ -53,9 +53,14 @@ EVENT_DRAINED = "drained"  # the delayed values of the last frames: arrays ids, 
 EVENT_SEED = "seed"  # what became of the components of an earlier session: placed, ids, dy, dx, ...
 EVENT_NOT_RECORDED = "not_recorded"  # from this frame on some are missing in the recording: waiting
 EVENT_RECORDING_STOPPED = "recording_stopped"  # nothing is recorded from this frame on: recorded, reason
+EVENT_RECORDING = (
+    "recording"  # by a trigger, frames are recorded from this one on, or no more: on, input, t_ns
+)
 EVENT_DEVICE = "device"  # something happened to the device: what, text, ...
 EVENT_SETTING = "setting"  # a setting of the device is seen from this frame on: setting, value
 EVENT_INPUT = "input"  # an input of the device changed with this frame: input, level, t_ns
+EVENT_VIEW = "view"  # of a preview: how sharp and how bright the picture is: sharpness, mean, saturated, ...
+EVENT_CAMERA = "camera"  # something happened to a behaviour camera: camera, what, text, ...
 EVENT_STATE = "state"  # the session changed its state: state
 EVENT_MARK = "mark"  # something a user or device marked: text
 EVENT_ARMED = "armed"  # a rule may act from this frame on: rule, cells, dry, by, hash
@@ -210,7 +215,7 @@ class TracesMessage(Message):
     s_lag: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def age_ms(self, now_ns: int) -> float:
-        """Return the time since the frame was due or grabbed, ms; `now_ns` from time.monotonic_ns()."""
+        """Return the time since the frame was due or grabbed, ms; `now_ns` from time.perf_counter_ns()."""
         return (now_ns - self.t_capture_ns) / 1e6
 
 

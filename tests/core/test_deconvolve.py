@@ -116,6 +116,19 @@ def test_a_nan_sample_says_nothing_and_the_trace_decays_through_it():
     assert np.allclose([online.push(y[:, t].copy())[0] for t in range(5)], c.T)
 
 
+def test_another_decay_after_hours_of_silence_leaves_a_finite_trace():
+    online = dc.OnlineOasis(0.9, 2, 1.5)
+    online.remap(np.full(2, -1))
+    online.push(np.array([5, 5], np.float32))
+    online.push(np.array([0, 1], np.float32), 500_000)
+    with np.errstate(all="raise", under="ignore"):
+        online.retune(0.8, 1.5)
+        c, s, *_ = online.push(np.array([0, 0], np.float32))
+    assert np.allclose([c, s], 0, atol=1e-6)
+    c, s, *_ = online.push(np.array([6, 0], np.float32))
+    assert np.allclose([c, s], [[6, 0], [6, 0]], atol=1e-6)
+
+
 def test_removing_the_rise_finds_events_better():
     rng = np.random.default_rng(6)
     y, _, truth = simulate(rng, 4, 600, g=0.92, rise=0.45, noise=0.06)

@@ -12,7 +12,6 @@ import pytest
 
 from streamscope.config import from_toml
 from streamscope.errors import ConfigError, StorageError, StreamScopeError
-from streamscope.session.observer import Observer
 from streamscope.session.plan import make_live_plan
 from streamscope.session.refitting import refit_from_source
 from streamscope.session.registry import list_devices, open_movie
@@ -21,7 +20,7 @@ from streamscope.storage.journal import JournalReader
 from streamscope.storage.session_folder import open_session
 from streamscope.testing.fake_engine import FakeInfer, fake_engine
 from streamscope.wire.client import Subscriber
-from tests.session.live_devices import SHAPE, use_model
+from tests.session.live_devices import SHAPE, Until, use_model
 
 
 @pytest.fixture(autouse=True)
@@ -42,30 +41,6 @@ def plan(made, tmp_path):
         return make_live_plan(spec, "0", from_toml(None, given), **{"refit": False, **options})
 
     return make
-
-
-class Until(Observer):
-    """Acts at a frame, then stops the session by its control socket at another."""
-
-    def __init__(self, last, at=None, act=None):
-        self.last, self.at, self.act = last, at, act
-        self.asked = False
-
-    def bound(self, endpoints):
-        self.endpoint = endpoints.data
-
-    def health(self, health):
-        if self.act is not None and health.frame >= self.at:
-            act, self.act = self.act, None
-            threading.Thread(target=act, args=(self.endpoint,), daemon=True).start()
-            self.last = max(self.last, health.frame + 150)  # what was done needs frames to be seen
-        if health.frame >= self.last and not self.asked:
-            self.asked = True
-            threading.Thread(target=self._stop, daemon=True).start()
-
-    def _stop(self):
-        with Subscriber(self.endpoint, "status/") as session:
-            session.ask("stop")
 
 
 def pictures(model):

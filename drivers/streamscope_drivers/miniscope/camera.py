@@ -21,6 +21,8 @@ from streamscope.errors import SourceError
 from streamscope.types import ByteArray
 from streamscope_drivers.miniscope.extension import Extension, linux_extension
 
+OLDEST_S = 60.0  # stamp of a frame; an older one is of another clock
+
 
 class Property(IntEnum):
     """The properties of a camera that the driver uses, by OpenCV's numbers."""
@@ -135,6 +137,14 @@ def luma(raw: NDArray[Any], shape: tuple[int, int]) -> ByteArray:
     )
 
 
+def kernel_stamp(camera: Camera, backend: Backend, now_ns: int) -> int | None:
+    """Return the kernel's time of the grabbed frame, ns, None where there is none that can be believed."""
+    if not backend.kernel_stamps:
+        return None
+    kernel_ns = round(camera.get(Property.POS_MSEC) * 1e6)
+    return kernel_ns if kernel_ns > 0 and 0 <= now_ns - kernel_ns < OLDEST_S * 1e9 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A camera that the system knows."""
@@ -147,6 +157,27 @@ class Found:
 def found_cameras(root: Path = Path("/sys/class/video4linux")) -> list[Found]:
     """Return the cameras that the system lists, none where it has no such list (Windows: try the indices)."""
     return sorted(_found(root), key=lambda camera: camera.index) if root.is_dir() else []
+
+
+class Place:
+    """Where a camera is plugged in: after an interruption it may come back under another index.
+
+    Two boxes are equal but for that.
+
+    Parameters
+    ----------
+    index : int
+        Of the camera now.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._place = next((found.place for found in found_cameras() if found.index == index), "")
+
+    def __call__(self) -> int:
+        """Return the index that it has now."""
+        same = [found.index for found in found_cameras() if self._place and found.place == self._place]
+        return same[0] if same else self._index
 
 
 def why_not(index: int) -> str:

@@ -72,7 +72,7 @@ class Capture:
         timing: Timing | None = None,
         room: int = ROOM,
     ) -> None:
-        self.ring = Ring(room)
+        self.ring: Ring[Frame] = Ring(room)
         self.trouble = ""  # what does not go as it should, in words
         self.values = dict(values)  # as sent last
         self.lost_in_ring = 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import Generic, TypeVar
 
-from streamscope.types import Frame
+T = TypeVar("T")
 
 ROOM = 256  # frames; at least 128, 8 s at 30 fps
 
 
-class Ring:
+class Ring(Generic[T]):
     """Hands frames from the camera's thread to one other, in order.
 
     Parameters
@@ -21,7 +22,7 @@ class Ring:
 
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[T] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._error: BaseException | None = None
@@ -35,13 +36,13 @@ class Ring:
         """Return whether there is no room; only taking makes some."""
         return len(self._frames) >= self._room
 
-    def put(self, frame: Frame) -> None:
+    def put(self, frame: T) -> None:
         """Add a frame; called in the camera's thread, when the ring is not full."""
         with self._changed:
             self._frames.append(frame)
             self._changed.notify()
 
-    def take(self, timeout_s: float) -> Frame | None:
+    def take(self, timeout_s: float) -> T | None:
         """Return the next frame, None if none came in this time or none will come.
 
         Raises

@@ -53,6 +53,7 @@ class Senses(Protocol):
     name: str
     bits: int  # of the counter; 0 if there is none
     exact: bool  # the counter belongs to this very frame, or else it is read a little later
+    inputs: int  # trigger inputs whose level is known
 
     def read(self, raw: NDArray[Any]) -> Sense:
         """Return what is known of the frame that was just grabbed; `raw` is how it came."""
@@ -61,7 +62,7 @@ class Senses(Protocol):
 class Embedded:
     """Hidden in the odd bytes of the first pixels, by the firmware of Open Ephys: the same on every system."""
 
-    name, bits, exact = "frame", 32, True
+    name, bits, exact, inputs = "frame", 32, True, 2
 
     def read(self, raw: NDArray[Any]) -> Sense:
         """Return the five words of the frame."""
@@ -85,7 +86,7 @@ class CameraTerminal:
         Whether the scope has a sensor of orientation; each read takes time.
     """
 
-    name, bits, exact = "camera terminal", 16, False
+    name, bits, exact, inputs = "camera terminal", 16, False, 0
 
     def __init__(self, camera: Camera, backend: Backend, oriented: bool) -> None:
         self._camera = camera
@@ -110,7 +111,7 @@ class ProcessingUnit:
         As of `CameraTerminal`.
     """
 
-    name, bits, exact = "processing unit", 16, False
+    name, bits, exact, inputs = "processing unit", 16, False, 1
 
     def __init__(self, camera: Camera, oriented: bool) -> None:
         self._camera = camera
@@ -130,7 +131,7 @@ class ProcessingUnit:
 class NoSenses:
     """A camera that tells nothing but its pictures."""
 
-    name, bits, exact = "none", 0, False
+    name, bits, exact, inputs = "none", 0, False, 0
 
     def read(self, raw: NDArray[Any]) -> Sense:
         """Return that nothing is known."""

@@ -13,6 +13,7 @@ from streamscope_drivers.miniscope.camera import (
     BACKENDS,
     Backend,
     Opens,
+    Place,
     backends,
     found_cameras,
     open_opencv,
@@ -167,22 +168,7 @@ def _connector(kind: DeviceType, index: str, timing: Timing) -> Connect:
     if index == MODEL:
         beside = replace(BACKENDS[0], extension=None)  # whatever real camera there may be
         return partial(_connect_at, kind, [beside], _model(kind), lambda: 0, timing)
-    return partial(_connect_at, kind, backends(), open_opencv, _Place(_number(index)), timing)
-
-
-class _Place:
-    """Where a camera is plugged in: after an interruption it may come back under another index.
-
-    Two boxes are equal but for that.
-    """
-
-    def __init__(self, index: int) -> None:
-        self._index = index
-        self._place = next((found.place for found in found_cameras() if found.index == index), "")
-
-    def __call__(self) -> int:
-        same = [found.index for found in found_cameras() if self._place and found.place == self._place]
-        return same[0] if same else self._index
+    return partial(_connect_at, kind, backends(), open_opencv, Place(_number(index)), timing)
 
 
 def _connect_at(
@@ -211,7 +197,7 @@ def _model(kind: DeviceType) -> Opens:
 
     sensor = kind.name if kind.name.startswith("v3") else "v4" if kind.name.startswith("v4") else "mt9p031"
     api = "v4l2-cached" if kind.legacy else "v4l2-abi2"
-    model = Model(sensor, kind.shape, api, bno=kind.orientation, pictures=tissue(kind.shape))
+    model = Model(sensor, kind.shape, api, bno=kind.orientation, pictures=tissue(kind.shape), sharp_at=0.0)
 
     def opens(index: int, backend: Backend) -> Any:
         return model.open(index, backend)
@@ -232,6 +218,7 @@ def _metadata(c: Connection, values: Mapping[str, Value], index: int | str) -> d
         "firmwareOpenEphys": c.firmware,
         "backend": c.backend.name,
         "metadataFrom": c.senses.name,
+        "triggerInputs": c.senses.inputs,
         "measuredFrameRate": round(c.measured_hz, 3),
     }
 

@@ -15,9 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamscope.clock import clock_ns
 from streamscope.errors import SourceError
 from streamscope.types import ByteArray
-from streamscope_drivers.miniscope.camera import Backend, Camera, Opens, Property, luma, why_not
+from streamscope_drivers.miniscope.camera import (
+    Backend,
+    Camera,
+    Opens,
+    Property,
+    kernel_stamp,
+    luma,
+    why_not,
+)
 from streamscope_drivers.miniscope.devices import DeviceType, Value, command
 from streamscope_drivers.miniscope.extension import ExtensionTunnel
 from streamscope_drivers.miniscope.senses import PROBED, NoSenses, Senses, Trial
@@ -32,7 +41,6 @@ REPEAT_S = 1.0  # scopes sometimes forget what they are told in the first second
 FIRST_FRAME_S = 2.0
 FORWARDED = 2  # frames after which what was sent is seen
 WORST_RATE = 0.1  # share by which the measured frame rate may be off
-OLDEST_S = 60.0  # stamp of a frame; an older one is of another clock
 BUFFERS = 4  # frames that the system may hold
 _TRIES = 5
 _TRY_S = 0.05
@@ -42,7 +50,7 @@ _TRY_S = 0.05
 class Timing:
     """The clocks of the driver, as arguments: tests run an hour in seconds."""
 
-    clock: Callable[[], int] = time.monotonic_ns
+    clock: Callable[[], int] = clock_ns
     sleep: Callable[[float], None] = time.sleep
     wall: Callable[[], int] = time.time_ns
 
@@ -72,18 +80,12 @@ class Connection:
 
     def stamp(self, now_ns: int) -> int:
         """Return when the grabbed frame came, ns: the kernel's time where there is one, or else now."""
-        kernel_ns = self._kernel_stamp(now_ns)
+        kernel_ns = kernel_stamp(self.camera, self.backend, now_ns)
         return now_ns if kernel_ns is None else kernel_ns
-
-    def _kernel_stamp(self, now_ns: int) -> int | None:
-        if not self.backend.kernel_stamps:
-            return None
-        kernel_ns = round(self.camera.get(Property.POS_MSEC) * 1e6)
-        return kernel_ns if 0 <= now_ns - kernel_ns < OLDEST_S * 1e9 else None
 
     def look_for_stamps(self, now_ns: int) -> None:
         """Note whether the kernel stamps frames."""
-        self.exact_stamps = self._kernel_stamp(now_ns) is not None
+        self.exact_stamps = kernel_stamp(self.camera, self.backend, now_ns) is not None
 
     def sync(self, on: bool) -> None:
         """Turn the sync output on or off."""

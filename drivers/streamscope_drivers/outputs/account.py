@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from streamscope.clock import clock_ns
 from streamscope.types import Decision, OutputReport
 
 _KEPT = 4096  # delays that percentiles are taken of
@@ -102,4 +102,4 @@ def _plain(value: Any) -> Any:
 
 def now_ns() -> int:
     """Return the monotonic time, ns."""
-    return time.monotonic_ns()
+    return clock_ns()

@@ -3,7 +3,7 @@
 It is written after the firmware, not after our driver: it decodes packets itself, forwards them over its own I2C bus
 when a frame ends, loses what was sent too fast or to a chip that cannot be reached, and makes pictures whose light
 follows the registers. It stands where `cv2.VideoCapture` does (`Model.open`), so that the whole driver is tried
-with it. Time is an argument: tests run an hour in seconds.
+with it. A webcam is modelled beside it (`webcam.py`). Time is an argument: tests run an hour in seconds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from streamscope.testing.firmware.model import (
     embed,
 )
 from streamscope.testing.firmware.pictures import tissue
+from streamscope.testing.firmware.webcam import WebcamModel
 
 __all__ = [
     "BRIGHTNESS",
@@ -46,6 +47,7 @@ __all__ = [
     "Model",
     "RealClock",
     "VirtualClock",
+    "WebcamModel",
     "embed",
     "tissue",
 ]

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from streamscope.clock import clock_ns
+
 
 class Clock(Protocol):
     """Monotonic time, and waiting."""
@@ -22,7 +24,7 @@ class RealClock:
 
     def __call__(self) -> int:
         """Return the time, ns."""
-        return time.monotonic_ns()
+        return clock_ns()
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -40,11 +42,11 @@ class FastClock:
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
-        self._start_ns = time.monotonic_ns()
+        self._start_ns = clock_ns()
 
     def __call__(self) -> int:
         """Return the time, ns."""
-        return self._start_ns + round((time.monotonic_ns() - self._start_ns) * self._speed)
+        return self._start_ns + round((clock_ns() - self._start_ns) * self._speed)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

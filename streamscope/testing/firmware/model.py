@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.testing.firmware.clocks import Clock, RealClock
+from streamscope.testing.firmware.optics import through_lens
 from streamscope.testing.firmware.pictures import moving_bars
 from streamscope.types import ByteArray
 
@@ -76,6 +77,8 @@ class Model:
         Its time.
     pictures : callable, optional
         Gives the picture of a frame at full light, (H, W) uint8.
+    sharp_at : float, optional
+        Focus at which the picture is sharp; None: it is at any.
     """
 
     sensor: str = "v4"
@@ -86,6 +89,7 @@ class Model:
     layout: str = "row"
     clock: Clock = field(default_factory=RealClock)
     pictures: Callable[[int], ByteArray] | None = None
+    sharp_at: float | None = None  # focus; None: at any
     # What a test may change at any time, in frame numbers of the sensor:
     dropped: set[int] = field(default_factory=set)  # transferred, counted, and lost on the way
     duplicated: set[int] = field(default_factory=set)  # handed over twice
@@ -372,11 +376,11 @@ class Model:
         """Return a frame as the system hands it over, and note its picture."""
         number = shot.number - (shot.number in self.frozen)
         lut = np.clip(np.arange(256) * shot.light + 2, 0, 255).astype(np.uint8)
-        picture = lut[self._make(number)]
+        picture = through_lens(lut[self._make(number)], self._chips, self.sharp_at)
         if shot.number in self.corrupted:
             rows = picture.reshape(-1, *picture.shape[1:])
             rows[::2] = np.roll(rows[::2], picture.shape[1] // 2, axis=1)
-        self.sent.append(Sent(shot.number, shot.counter, zlib.crc32(picture), shot.ended_ns))
+        self.sent.append(Sent(shot.number, shot.counter, zlib.crc32(picture.data), shot.ended_ns))
         raw = np.zeros((*picture.shape, 2), np.uint8)
         raw[:, :, 0] = picture
         if self.api == "oe":

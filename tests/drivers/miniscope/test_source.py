@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from streamscope.errors import SourceError
-from streamscope_drivers.miniscope import source
+from streamscope_drivers.miniscope import camera, source
 from streamscope_drivers.miniscope.camera import Found, backends
 
 
 def test_a_box_that_comes_back_under_another_index_is_found_by_its_port(monkeypatch):
     cameras = [Found(0, "MINISCOPE", "1-2:1.0"), Found(2, "MINISCOPE", "1-4:1.0")]
-    monkeypatch.setattr(source, "found_cameras", lambda: cameras)
-    place = source._Place(2)
+    monkeypatch.setattr(camera, "found_cameras", lambda: cameras)
+    place = camera.Place(2)
     assert place() == 2
     cameras[:] = [Found(0, "MINISCOPE", "1-2:1.0"), Found(4, "MINISCOPE", "1-4:1.0")]
     assert place() == 4
     cameras.clear()
     assert place() == 2
-    assert source._Place(7)() == 7  # where no ports are known, the index stays
+    assert camera.Place(7)() == 7  # where no ports are known, the index stays
 
 
 def test_cameras_are_listed_with_name_and_port(monkeypatch):
