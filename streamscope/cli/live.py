@@ -12,22 +12,29 @@ from streamscope.cli.options import (
     Config,
     DeviceFps,
     DeviceOfFile,
+    DryRun,
     Focus,
     FreezeAfter,
     Gain,
     IndexOfFile,
     Indicator,
+    Keys,
     Led,
     Led2,
+    Listeners,
     Out,
+    OutputDrivers,
     Refit,
     Rois,
+    RulesFile,
     SeedFile,
     Subject,
+    rules_of,
 )
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
+    from streamscope.trigger.settings import Rules
 
 
 def live(
@@ -61,6 +68,7 @@ def live(
     out: Out = None,
     subject: Subject = None,
     bind: Bind = None,
+    keys: Keys = None,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
     rois: Rois = None,
@@ -76,6 +84,10 @@ def live(
         ),
     ] = None,
     refit: Refit = True,
+    rules: RulesFile = None,
+    dry_run: DryRun = False,
+    output: OutputDrivers = None,
+    listener: Listeners = None,
 ) -> None:
     """Watch a connected Miniscope: live traces on the wire, every frame recorded, a refitted file at the end.
 
@@ -97,6 +109,7 @@ def live(
         "wire.bind": bind,
         "device.type": device,
         "device.index": index,
+        "wire.keys": None if keys is None else str(keys),
         "cameras": tuple(camera) if camera else None,
         "record_on_trigger": record_on_trigger,
         "device.led": led,
@@ -104,7 +117,8 @@ def live(
         "device.gain": gain,
         "device.focus": focus,
     }
-    run_plan(live_plan(config, given, refit, record, freeze_after, seed))
+    decides = rules_of(rules, dry_run, output, listener)
+    run_plan(live_plan(config, given, refit, record, freeze_after, seed, decides))
 
 
 def live_plan(
@@ -114,6 +128,7 @@ def live_plan(
     record: bool = True,
     freeze_after: str | None = None,
     seed: Path | None = None,
+    rules: Rules | None = None,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError; the device is connected."""
     from streamscope.config import from_toml
@@ -132,7 +147,7 @@ def live_plan(
     def tell(text: str) -> None:
         typer.echo(text, err=True)
 
-    plan = make_live_plan(device, index, settings, refit, record, freeze_after, seed, tell)
+    plan = make_live_plan(device, index, settings, refit, record, freeze_after, seed, rules, tell)
     info = plan.info
     typer.echo(
         f"device   {info.shape[1]}x{info.shape[0]} px at {info.meta.get('measuredFrameRate', info.fps)} Hz, "

@@ -14,7 +14,9 @@ from streamscope._version import __version__
 from streamscope.errors import StreamScopeError
 
 COMMANDS = (
-    *("demo", "replay", "live", "preview", "devices", "doctor", "listen", "set", "freeze", "thaw"),
+    *("demo", "replay", "live", "preview", "devices", "doctor"),
+    *("listen", "mark", "set", "freeze", "thaw", "stop", "keys"),
+    *("arm", "disarm", "triggers", "fit-decoder"),
     *("refit", "inspect", "export", "config", "import-config"),
 )
 EXIT_FAULT = 1
@@ -38,6 +40,8 @@ class Commands(TyperGroup):
             return None
         name = cmd_name.replace("-", "_")
         body = getattr(import_module(f"streamscope.cli.{name}"), name)
+        if isinstance(body, typer.Typer):  # a command with commands of its own
+            return typer.main.get_command(body)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name)(body)
         return typer.main.get_command(single)

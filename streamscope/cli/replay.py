@@ -7,11 +7,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, Rois, SeedFile, Subject
+from streamscope.cli.options import (
+    Bind,
+    Config,
+    DryRun,
+    FreezeAfter,
+    Indicator,
+    Keys,
+    Listeners,
+    Out,
+    OutputDrivers,
+    Refit,
+    Rois,
+    RulesFile,
+    SeedFile,
+    Subject,
+    rules_of,
+)
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
     from streamscope.session.runner import Outcome
+    from streamscope.trigger.settings import Rules
 
 
 def replay(
@@ -40,6 +57,7 @@ def replay(
     out: Out = None,
     subject: Subject = None,
     bind: Bind = None,
+    keys: Keys = None,
     loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
@@ -48,6 +66,10 @@ def replay(
         bool, typer.Option("--record", help="Write every frame into the session folder, without loss.")
     ] = False,
     refit: Refit = True,
+    rules: RulesFile = None,
+    dry_run: DryRun = False,
+    output: OutputDrivers = None,
+    listener: Listeners = None,
 ) -> None:
     """Play a recording as if it were the camera: live traces on the wire, then a refitted session file.
 
@@ -64,8 +86,10 @@ def replay(
         "subject": subject,
         "rois": rois,
         "wire.bind": bind,
+        "wire.keys": None if keys is None else str(keys),
     }
-    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed, record))
+    decides = rules_of(rules, dry_run, output, listener)
+    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed, record, decides))
 
 
 def plan_of(
@@ -78,6 +102,7 @@ def plan_of(
     freeze_after: str | None = None,
     seed: Path | None = None,
     record: bool = False,
+    rules: Rules | None = None,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError."""
     from streamscope.config import from_toml
@@ -87,7 +112,9 @@ def plan_of(
         typer.echo(text, err=True)
 
     settings = from_toml(config, given)
-    return make_plan(source, settings, parse_speed(speed), loop, refit, tell, freeze_after, seed, record)
+    return make_plan(
+        source, settings, parse_speed(speed), loop, refit, tell, freeze_after, seed, record, rules
+    )
 
 
 def run_plan(plan: SessionPlan) -> Outcome:

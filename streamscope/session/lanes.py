@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from streamscope.clock import clock_ns
 from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
+from streamscope.session.triggering import RuleItem
 from streamscope.types import (
     FLAG_LATE,
     FLAG_NO_LEARNING,
@@ -45,7 +46,7 @@ class Held:
     asked: bool = False  # by a request, or else planned before the session
 
 
-Item: TypeAlias = FrameResult | Adopted | Held | Tail
+Item: TypeAlias = FrameResult | Adopted | Held | Tail | RuleItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,19 @@ class Learns(Protocol):
 
     def thaw(self) -> None:
         """Learn on from the next frame."""
+
+
+class Decides(Protocol):
+    """What the pipeline needs of the rules."""
+
+    def adopt(self, epoch: Epoch, frame: int) -> list[RuleItem]:
+        """Hear of the cells that are there from `frame` on; return what is to be passed on."""
+
+    def decide(self, result: FrameResult, meta: Mapping[str, Any]) -> list[RuleItem]:
+        """Decide on a frame, and return what is to be passed on."""
+
+    def end(self) -> list[RuleItem]:
+        """Hear that there is no further frame."""
 
 
 class Outlet(Protocol):
@@ -319,6 +333,8 @@ class Pipeline:
         Where aligned frames go, and where epochs come from.
     outlets : sequence of Outlet
         Where results go, the most urgent first.
+    rules : Decides, optional
+        Decides on each result before anybody else hears of it.
     late_after_ns : int or None
         Age at which a result is flagged as late; None where there is no pace.
     clock : callable
@@ -336,7 +352,9 @@ class Pipeline:
         late_after_ns: int | None = None,
         clock: Callable[[], int] = clock_ns,
         first: Callable[[ImageArray], Epoch] | None = None,
+        rules: Decides | None = None,
     ) -> None:
+        self._rules = rules
         self._infer = infer
         self._frames = frames
         self._learning = learning
@@ -352,6 +370,8 @@ class Pipeline:
                 self._one(frame)
             self._give(self._infer.tail())
         finally:
+            if self._rules is not None:
+                self._pass_on(self._rules.end())
             self._learning.cancel()  # what it might still find could no longer be published
             for outlet in self._outlets:
                 outlet.close()
@@ -365,6 +385,8 @@ class Pipeline:
         slot = self._learning.slot()
         result = self._infer(frame, self._learning.buffer(slot))
         result = self._stamp(result, learned=slot is not None)
+        if self._rules is not None:
+            self._pass_on(self._rules.decide(result, frame.meta))
         self._give(result)
         if slot is None:
             self._learning.leave_out(result)
@@ -378,8 +400,14 @@ class Pipeline:
             if isinstance(change, Epoch):
                 self._infer.adopt(change)
                 self._give(Adopted(change, frame))
+                if self._rules is not None:
+                    self._pass_on(self._rules.adopt(change, frame))
             else:
                 self._give(Held(change.frozen, frame, asked=change.frame is None))
+
+    def _pass_on(self, items: Sequence[RuleItem]) -> None:
+        for item in items:
+            self._give(item)
 
     def _stamp(self, result: FrameResult, *, learned: bool) -> FrameResult:
         now_ns = self._clock()

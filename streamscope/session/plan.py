@@ -15,8 +15,10 @@ from streamscope.session.cameras import open_cameras
 from streamscope.session.looking import measured_by_look
 from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
+from streamscope.session.rules import check_pace
 from streamscope.storage.room import Room, check_room, room_for
 from streamscope.storage.session_folder import folder_name, safe_name
+from streamscope.trigger.settings import Rules
 from streamscope.types import BehaviourCamera, Device, Footprints, Movie, MovieInfo, Source
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class SessionPlan:
     device: Device | None = None  # that is watched, in place of a movie
     room: Room | None = None  # on the disk, before the start; None if nothing is recorded
     cameras: tuple[BehaviourCamera, ...] = ()  # recorded beside it
+    rules: Rules | None = None  # what decides on each frame
 
     @property
     def info(self) -> MovieInfo:
@@ -91,6 +94,7 @@ def make_plan(
     freeze_after: str | None = None,
     seed: Path | None = None,
     record: bool = False,
+    rules: Rules | None = None,
 ) -> SessionPlan:
     """Return the plan of a replay, or say what is wrong with what was asked. Writes nothing.
 
@@ -114,6 +118,8 @@ def make_plan(
         Session folder, session.h5 or exported .npz whose components the session begins with.
     record : bool
         Whether every frame is written into the session folder.
+    rules : Rules, optional
+        What decides on each frame.
 
     Raises
     ------
@@ -128,6 +134,8 @@ def make_plan(
     if loop < 1:
         raise ConfigError(f"--loop is {loop}, but a recording is played at least once; give --loop 1 or more")
     _not_both(seed, config)
+    if rules is not None:
+        check_pace(rules, speed)
     check_writable(Path(config.out))
     safe_name(config.subject)
     movie = open_movie(source, config.fps, config.um_per_px)
@@ -169,6 +177,7 @@ def make_plan(
         cells,
         rois,
         room=room,
+        rules=rules,
     )
 
 
@@ -180,6 +189,7 @@ def make_live_plan(
     record: bool = True,
     freeze_after: str | None = None,
     seed: Path | None = None,
+    rules: Rules | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> SessionPlan:
     """Return the plan of a session that watches a device, which is connected and verified; its light is off.
@@ -198,6 +208,8 @@ def make_live_plan(
         When to freeze, as the user says it: 60s, or a number of frames.
     seed : Path, optional
         Session folder, session.h5 or exported .npz whose components the session begins with.
+    rules : Rules, optional
+        What decides on each frame.
     tell : callable, optional
         Called with what is about to be done, if it takes seconds: measuring the cell diameter, with the light on.
 
@@ -253,6 +265,7 @@ def make_live_plan(
         device=device,
         room=room,
         cameras=cameras,
+        rules=rules,
     )
 
 

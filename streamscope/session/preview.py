@@ -22,7 +22,7 @@ from streamscope.types import Device, Frame, Health
 from streamscope.wire.control import Later
 from streamscope.wire.endpoints import Endpoints
 from streamscope.wire.publisher import Publisher
-from streamscope.wire.schema import EVENT_DEVICE, EVENT_VIEW, IMAGE
+from streamscope.wire.schema import EVENT_DEVICE, EVENT_VIEW, IMAGE, Set, Stop
 
 STATE = "preview"
 LOOK_S = 0.1  # between two pictures that are looked at and published
@@ -85,7 +85,9 @@ class Preview:
         self._stopped = threading.Event()
         self._newest = Newest()
         self._focus: tuple[float, int] | None = None  # and since when, ns
-        self._publisher = Publisher(bind, info=_hello(device), on_stop=self.stop, on_set=self._set)
+        self._publisher = Publisher(
+            bind, info=_hello(device), commands={"stop": self._stop, "set": self._set}
+        )
 
     def stop(self) -> None:
         """Turn the light off and end; may be called in any thread."""
@@ -130,6 +132,11 @@ class Preview:
         finally:
             self._stopped.set()
             self._newest.close()
+
+    def _stop(self, request: Stop) -> dict[str, Any]:
+        """Stop because a client asks for it."""
+        self.stop()
+        return {}
 
     def _drive(self) -> None:
         """Take frames from the device; the body of the driver thread."""
@@ -190,10 +197,10 @@ class Preview:
 
         return lambda name, frame, fields: _call(loop, told, name, frame, fields)
 
-    def _set(self, values: Mapping[str, Any]) -> Later:
+    def _set(self, request: Set) -> Later:
         if self._stopped.is_set():
             raise WireError("the preview is over, expected one that runs")
-        return self._adjusting.ask(values)
+        return self._adjusting.ask(request.values)
 
 
 def run_preview(

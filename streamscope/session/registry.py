@@ -9,11 +9,12 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from streamscope.errors import SourceError
-from streamscope.types import BehaviourCamera, Device, Movie, Source
+from streamscope.types import BehaviourCamera, Device, Movie, Output, OutputReport, Source
 
 GROUP = "streamscope.sources"
 DEVICES = "streamscope.devices"
 CAMERAS = "streamscope.cameras"
+OUTPUTS = "streamscope.outputs"
 DEFAULT = "replay"
 
 
@@ -140,6 +141,29 @@ def _device_entry(spec: str) -> EntryPoint:
             "write e.g. --device miniscope:v4, or install StreamScope again"
         )
     return known[name]
+
+
+def open_output(spec: str, name: str, tell: Callable[[OutputReport], None]) -> Output:
+    """Return the output that is named, open; `tell` hears what becomes of its decisions.
+
+    Raises
+    ------
+    ConfigError, SourceError
+        If there is no such driver, or it cannot be opened.
+    """
+    return cast(Output, _load(output_entry(spec, name))(spec, name, tell))
+
+
+def output_entry(spec: str, name: str) -> EntryPoint:
+    """Return the driver of an output, or raise SourceError; opens nothing."""
+    known = {entry.name: entry for entry in entry_points(group=OUTPUTS)}
+    kind = spec.partition(":")[0]
+    if kind not in known:
+        raise SourceError(
+            f"output {name} is {spec!r}, and no driver is called {kind!r}, expected one of "
+            f'{", ".join(sorted(known)) or "none that is installed"}; write e.g. {name} = "csv:decisions.csv"'
+        )
+    return known[kind]
 
 
 @dataclass(frozen=True, slots=True)
