@@ -14,7 +14,8 @@ from streamscope._version import __version__
 from streamscope.errors import StreamScopeError
 
 COMMANDS = (
-    *("demo", "replay", "live", "preview", "devices", "doctor", "listen", "set", "freeze", "thaw"),
+    *("demo", "replay", "live", "preview", "devices", "doctor"),
+    *("listen", "mark", "set", "freeze", "thaw", "stop"),
     *("refit", "inspect", "export", "config"),
 )
 EXIT_FAULT = 1

@@ -1,4 +1,4 @@
-"""Options that commands share which run a session."""
+"""Options that commands share which run a session, or talk to one."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ Focus: TypeAlias = Annotated[
 ]
 DeviceFps: TypeAlias = Annotated[
     float | None, typer.Option(help="Frame rate, Hz; one that the scope has.", show_default="20 (V4)")
+]
+Endpoint: TypeAlias = Annotated[
+    str, typer.Option(help="Address that the session printed when it began.", metavar="HOST:PORT")
 ]
 Indicator: TypeAlias = Annotated[
     str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")

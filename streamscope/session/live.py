@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from streamscope.storage.recording import Recording
 from streamscope.types import Frame, Health, Source
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
+from streamscope.wire.schema import EVENT_MARK
 
 FRAMES = 32  # that may wait for the pipeline; a replay waits when they do
 FRAMES_OF_A_DEVICE = 128  # a device does not wait: the oldest are given up
@@ -71,6 +73,7 @@ class LivePart:
     ) -> None:
         shape = plan.info.shape
         paced = plan.speed is not None
+        self._meter = meter
         self._device = plan.device
         self._place = go_first if paced else give_way  # at full speed all wait for the learner
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
@@ -140,6 +143,13 @@ class LivePart:
     def adjust(self, values: Mapping[str, Any]) -> Later:
         """Change settings of the device; the reply comes with the first frame that shows it."""
         return self._adjusting.ask(values)
+
+    def mark(self, text: str) -> dict[str, Any]:
+        """Keep a text with the frame that was published last; return what is told of it."""
+        fields: dict[str, Any] = {"text": text, "t_ns": time.monotonic_ns()}
+        frame = max(self._meter.frame, 0)
+        self._publishing.tell(EVENT_MARK, frame, fields)
+        return {"frame": frame, "t_ns": fields["t_ns"]}
 
     def keep(self, health: Health) -> None:
         """Write a health record into the journal, unless the writer is far behind."""

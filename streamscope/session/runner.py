@@ -39,7 +39,7 @@ from streamscope.storage.session_folder import SessionFolder, create_session, no
 from streamscope.types import Health, RefitResult
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
-from streamscope.wire.schema import EVENT_STATE
+from streamscope.wire.schema import EVENT_STATE, Hold, Mark, Set, Stop
 
 P = ParamSpec("P")
 
@@ -105,9 +105,13 @@ class Session:
         self._publisher = Publisher(
             plan.config.wire.bind,
             info=_hello(plan),
-            on_stop=self._take_stop,
-            on_hold=self._hold,
-            on_set=self._set,
+            commands={
+                "mark": self._mark,
+                "freeze": self._hold,
+                "thaw": self._hold,
+                "set": self._set,
+                "stop": self._stop,
+            },
         )
         self._live: LivePart | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -286,21 +290,34 @@ class Session:
         if self._live is not None:
             self._live.stop()
 
-    def _hold(self, frozen: bool) -> Later:
+    def _stop(self, request: Stop) -> dict[str, Any]:
+        """Stop because a client asks for it."""
+        self._take_stop()
+        return {}
+
+    def _mark(self, request: Mark) -> dict[str, Any]:
+        """Keep a text with the newest frame, for subscribers and in the journal."""
+        if self._live is None or self._machine.state is not State.RUNNING:
+            raise WireError(
+                f"the session is {self._machine.state.value}, expected running; only then are marks kept"
+            )
+        return self._live.mark(request.text)
+
+    def _hold(self, request: Hold) -> Later:
         """Freeze or thaw what is learned, if it is being learned."""
         if self._live is None or self._machine.state is not State.RUNNING:
             raise WireError(
                 f"the session is {self._machine.state.value}, expected running; only then is anything learned"
             )
-        return self._live.hold(frozen)
+        return self._live.hold(request.frozen)
 
-    def _set(self, values: Mapping[str, Any]) -> Later:
+    def _set(self, request: Set) -> Later:
         """Change settings of the device, if there is one and it runs."""
         if self._live is None or self._machine.state is not State.RUNNING:
             raise WireError(
                 f"the session is {self._machine.state.value}, expected running; only then can a device be set"
             )
-        return self._live.adjust(values)
+        return self._live.adjust(request.values)
 
     def _changed(self, state: State) -> None:
         self._publisher.publish_event(EVENT_STATE, max(self._meter.frame, 0), state=state.value)

@@ -19,6 +19,7 @@ from streamscope.wire.control import decode_reply, encode_request
 from streamscope.wire.schema import Message
 from streamscope.wire.snapshot import read_snapshot
 
+CLIENT = "streamscope python"  # what hello says of us
 _REPEAT_S = 1.0  # a request without a reply is sent again, with the same id
 
 
@@ -66,7 +67,6 @@ class Subscriber(Connection):
             self._connect_control(self._dealer)
             if self._receive(self._connect_timeout_s) is None:
                 raise self._nobody()
-            self.info, _ = self._ask("hello", client="streamscope python")
             self.refresh()
         except BaseException:
             self.close()
@@ -112,10 +112,15 @@ class Subscriber(Connection):
 
     def refresh(self) -> None:
         """Take the snapshot again, e.g. for the present shapes."""
+        if self._mirror.elsewhere:
+            self._greeted(self._ask("hello", client=CLIENT)[0])
         self._mirror.take_snapshot(read_snapshot(*self._ask("snapshot")))
 
     def ask(self, verb: str, **fields: Any) -> Mapping[str, Any]:
-        """Return the reply to a request such as ping or stop.
+        """Return the reply to a request such as ping, mark or stop.
+
+        A command is carried out once, by the session that is followed, within the time that is waited for the reply,
+        or not at all.
 
         Raises
         ------
@@ -169,6 +174,7 @@ class Subscriber(Connection):
     def _ask(self, verb: str, **fields: Any) -> tuple[Header, Arrays]:
         request_id = uuid.uuid4().hex
         deadline = time.monotonic() + self._connect_timeout_s
+        fields |= self._bounds(verb)
         while time.monotonic() < deadline:
             self._dealer.send_multipart(encode_request(request_id, verb, **fields))
             repeat_at = min(deadline, time.monotonic() + _REPEAT_S)
@@ -205,7 +211,6 @@ class AsyncSubscriber(Connection):
             self._connect_control(self._dealer)
             if await self._receive(self._connect_timeout_s) is None:
                 raise self._nobody()
-            self.info, _ = await self._ask("hello", client="streamscope python")
             await self.refresh()
         except BaseException:
             self.close()
@@ -242,6 +247,8 @@ class AsyncSubscriber(Connection):
 
     async def refresh(self) -> None:
         """Take the snapshot again, e.g. for the present shapes."""
+        if self._mirror.elsewhere:
+            self._greeted((await self._ask("hello", client=CLIENT))[0])
         self._mirror.take_snapshot(read_snapshot(*await self._ask("snapshot")))
 
     async def ask(self, verb: str, **fields: Any) -> Mapping[str, Any]:
@@ -295,6 +302,7 @@ class AsyncSubscriber(Connection):
     async def _ask(self, verb: str, **fields: Any) -> tuple[Header, Arrays]:
         request_id = uuid.uuid4().hex
         deadline = time.monotonic() + self._connect_timeout_s
+        fields |= self._bounds(verb)
         while time.monotonic() < deadline:
             await self._dealer.send_multipart(encode_request(request_id, verb, **fields))
             repeat_at = min(deadline, time.monotonic() + _REPEAT_S)

@@ -17,6 +17,7 @@ from streamscope.errors import WireError
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT, parse_endpoint
 from streamscope.wire.mirror import Mirror, checked_topics
 from streamscope.wire.schema import (
+    COMMANDS,
     COMPONENTS,
     EVENTS,
     MAX_MESSAGE_BYTES,
@@ -49,6 +50,7 @@ class Connection:
         self.endpoints = parse_endpoint(endpoint)
         self.info: Mapping[str, Any] = {}  # what hello said: info, clock, endpoints, version
         self.skipped = 0  # messages passed over by recv_latest
+        self._clock_offset_ns: int | None = None  # of the session's monotonic clock from ours
         self._topics = checked_topics(topics)
         self._mirror = Mirror(self._topics)
         self._timeout_s = timeout_s
@@ -101,6 +103,20 @@ class Connection:
             uuid.uuid4().hex.encode()
         )  # kept over reconnects, so that a repeated request is known
         socket.connect(self.endpoints.control)
+
+    def _greeted(self, hello: Mapping[str, Any]) -> None:
+        """Take over what the session says of itself, and how far its clock is from ours."""
+        self.info = hello
+        clock = hello.get("clock")
+        theirs_ns = clock.get("monotonic_ns") if isinstance(clock, dict) else None
+        self._clock_offset_ns = theirs_ns - time.monotonic_ns() if type(theirs_ns) is int else None
+
+    def _bounds(self, verb: str) -> dict[str, Any]:
+        """Return what keeps a command from having an effect on another session, or too late."""
+        if verb not in COMMANDS or self._clock_offset_ns is None:
+            return {}
+        deadline_ns = time.monotonic_ns() + int(1e9 * self._connect_timeout_s) + self._clock_offset_ns
+        return {"sid": self.sid, "before_ns": deadline_ns}
 
     def _fresh(self, message: Message) -> Message:
         if self._max_age_s is not None and isinstance(message, TracesMessage):

@@ -47,7 +47,7 @@ class Mirror:
         self.closed = False  # the session said goodbye
         self.needs_snapshot = True  # to be asked for before the next message is used
         self.incomplete = False  # a snapshot was needed and could not be had: components may be missing
-        self._elsewhere = False  # the last message was of another session
+        self.elsewhere = True  # nothing is known yet of the session whose messages come
         self._expected: dict[str, int] = {}
         self._ids = b""
         self._unnamed: set[int] = set()
@@ -68,11 +68,11 @@ class Mirror:
         self.cells = {**gone, **snapshot.cells}
         self.epoch = snapshot.epoch
         self.shape = snapshot.shape
-        self.needs_snapshot = self.incomplete = self._elsewhere = False
+        self.needs_snapshot = self.incomplete = self.elsewhere = False
 
     def do_without_snapshot(self) -> bool:
         """Go on without the snapshot that was needed; False when nothing can be used before it is taken."""
-        if self._elsewhere:
+        if self.elsewhere:
             return False
         self.needs_snapshot = False
         self.incomplete = True
@@ -94,7 +94,7 @@ class Mirror:
         if (
             message.sid != self.sid
         ):  # another session at the same address: its snapshot will be newer than this
-            self.needs_snapshot = self._elsewhere = True
+            self.needs_snapshot = self.elsewhere = True
             return None
         expected = self._expected.get(message.topic, message.seq)
         if message.seq < expected:

@@ -17,10 +17,10 @@ import zmq
 from numpy.typing import NDArray
 
 from streamscope.clock import clock_ns
-from streamscope.errors import WireError
 from streamscope.types import ComponentEvent, FloatArray, FrameResult, Health, IntArray, Tail
 from streamscope.wire.codec import Arrays, Header, pack_map
-from streamscope.wire.control import Control, Handler, Later
+from streamscope.wire.commands import CommandHandler, Commands
+from streamscope.wire.control import Control, Handler
 from streamscope.wire.endpoints import Endpoints, parse_bind
 from streamscope.wire.latest import pack_latest
 from streamscope.wire.messages import (
@@ -32,6 +32,7 @@ from streamscope.wire.messages import (
     encode_tail,
 )
 from streamscope.wire.schema import (
+    COMMANDS,
     COMPONENTS,
     EVENT_CLOSED,
     EVENT_EPOCH,
@@ -68,14 +69,9 @@ class Publisher:
         Name of the session in every message; a random one if not given.
     info : mapping, optional
         What hello tells of the session: plain values such as source, shape, fps, um_per_px.
-    on_stop : callable, optional
-        Called in the loop's thread when a client asks to stop. Without it, stop is refused.
-    on_hold : callable, optional
-        Called in the loop's thread with True when a client asks to freeze, False to thaw; returns when it is
-        done, with the key `frame`, or raises WireError. Without it, both are refused.
-    on_set : callable, optional
-        Called in the loop's thread with the settings of a device that a client wants; answers as `on_hold` does.
-        Without it, they are refused.
+    commands : mapping of str to callable, optional
+        Who carries out mark, arm, disarm, freeze, thaw, set and stop; see `Commands`. What has no handler, here or by
+        `handle`, is refused.
     clock : callable
         Monotonic time, ns; the clock of `t_capture_ns`.
 
@@ -93,18 +89,13 @@ class Publisher:
         *,
         sid: str | None = None,
         info: Mapping[str, Any] | None = None,
-        on_stop: Callable[[], None] | None = None,
-        on_hold: Callable[[bool], Later] | None = None,
-        on_set: Callable[[Mapping[str, Any]], Later] | None = None,
+        commands: Mapping[str, CommandHandler] | None = None,
         clock: Callable[[], int] = clock_ns,
     ) -> None:
         self._host, self._port = parse_bind(bind)
         self.sid = sid or uuid.uuid4().hex
         self._info = dict(info or {})
         pack_map(self._info)  # refused here rather than at the first hello
-        self._on_stop = on_stop
-        self._on_hold = on_hold
-        self._on_set = on_set
         self._frozen_at: int | None = None
         self._late_replies: set[asyncio.Future[Any]] = set()  # on their way
         self._clock = clock
@@ -118,12 +109,9 @@ class Publisher:
             "hello": self._hello,
             "snapshot": self._snapshot,
             "ping": self._ping,
-            "stop": self._stop,
-            "freeze": lambda request: self._hold(True),
-            "thaw": lambda request: self._hold(False),
-            "set": self._set,
         }
-        self._control = Control(self.sid, verbs)
+        self._commands = Commands(commands)
+        self._control = Control(self.sid, verbs | self._commands.verbs(), commands=COMMANDS, clock=clock)
         self.dropped = 0  # messages that no socket took
 
     def bind(self) -> Endpoints:
@@ -139,6 +127,10 @@ class Publisher:
         self._open = True
         _log.info("publishing on %s", self.endpoints.data)
         return self.endpoints
+
+    def handle(self, verb: str, handler: CommandHandler) -> None:
+        """Have `handler` carry out the command `verb` from now on; see `Commands`."""
+        self._commands.register(verb, handler)
 
     def publish_result(self, result: FrameResult) -> int:
         """Send a frame's traces/ message and its latest/ record; return t_publish_ns."""
@@ -313,22 +305,3 @@ class Publisher:
 
     def _ping(self, request: Header) -> tuple[Mapping[str, Any], Arrays]:
         return {"clock": {"monotonic_ns": self._clock(), "unix_ns": time.time_ns()}, "frame": self._frame}, {}
-
-    def _stop(self, request: Header) -> tuple[Mapping[str, Any], Arrays]:
-        if self._on_stop is None:
-            raise WireError("this session cannot be stopped from outside; use Ctrl-C where it runs")
-        self._on_stop()
-        return {}, {}
-
-    def _hold(self, frozen: bool) -> Later:
-        if self._on_hold is None:
-            raise WireError("this session can be neither frozen nor thawed: nothing is learned in it")
-        return self._on_hold(frozen)
-
-    def _set(self, request: Header) -> Later:
-        values = request.get("values")
-        if self._on_set is None:
-            raise WireError("this session has no device that could be set")
-        if not isinstance(values, dict):
-            raise WireError("set needs the key values, a map of names and values, e.g. {'led': 30}")
-        return self._on_set(values)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ WELCOME = b"welcome/"  # one frame, sent to each new subscriber by the socket it
 LATEST = b"latest/"  # prefix of the single-frame records on the third socket
 REQUEST = "request/"  # first frame of what a client asks on the control socket
 REPLY = "reply/"  # first frame of the answer
+
+WATCHING = ("hello", "snapshot", "ping")  # verbs that change nothing
+COMMANDS = ("mark", "arm", "disarm", "freeze", "thaw", "set", "stop")  # verbs that need the right to command
 
 # Names of events/ messages. Others may be added within a major version.
 EVENT_GAP = "gap"  # frames were lost before this one: n
@@ -72,6 +75,10 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 64 * 2**10
 MAX_REQUEST_BYTES = 2**20
 MAX_ARRAYS = 64
+MAX_NESTING = 8  # maps and lists within each other, in a header
+MAX_MARK = 200  # letters of a mark
+MAX_NAME = 64  # letters of the name of a rule or of a key
+MAX_CELLS = 1000  # that one request names
 MAX_DIMENSIONS = 3
 
 STATUS_NAMES = {0: "provisional", 1: "confirmed"}
@@ -107,6 +114,50 @@ class EpochLike(Protocol):
     @property
     def footprints(self) -> Footprints:
         """Return the footprints, in the order of `ids`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Ask to keep a text with the frame that is published now."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Ask to arm a rule, for these cells if it leaves open which it watches."""
+
+    rule: str
+    cells: tuple[int, ...] = ()  # ids
+
+
+@dataclass(frozen=True, slots=True)
+class Disarm:
+    """Ask to disarm a rule; None: all of them, at once."""
+
+    rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Ask to freeze what is learned (`freeze`), or to thaw it (`thaw`)."""
+
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Ask to change settings of the device."""
+
+    values: Mapping[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask the session to drain and end."""
+
+
+Command: TypeAlias = Mark | Arm | Disarm | Hold | Set | Stop
 
 
 @dataclass(frozen=True, slots=True)

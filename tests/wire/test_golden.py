@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from streamscope.types import ComponentEvent, Footprints, FrameResult, Health, Shift, Tail
+from streamscope.wire.codec import decode
+from streamscope.wire.commands import Commands
 from streamscope.wire.control import Control, decode_reply, encode_request
 from streamscope.wire.latest import pack_latest, unpack_latest
 from streamscope.wire.messages import (
@@ -22,7 +24,7 @@ from streamscope.wire.messages import (
     encode_status,
     encode_tail,
 )
-from streamscope.wire.schema import Stamp, TracesMessage
+from streamscope.wire.schema import Arm, Disarm, Mark, Stamp, TracesMessage
 from streamscope.wire.snapshot import read_snapshot, snapshot_arrays
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wire"
@@ -101,10 +103,24 @@ def messages() -> dict[str, list[bytes]]:
         "request_hello": encode_request("r1", "hello", client="golden"),
         "request_freeze": encode_request("r1", "freeze"),
         "request_thaw": encode_request("r1", "thaw"),
+        "request_mark": encode_request("r2", "mark", sid=STAMP.sid, before_ns=4_000_000_000, text="tone on"),
+        "request_arm": encode_request("r3", "arm", sid=STAMP.sid, rule="licks", cells=[3, 8]),
+        "request_disarm": encode_request("r4", "disarm", rule=None),
+        "event_mark": encode_event(STAMP, "mark", 41, 6, {"text": "tone on", "t_ns": 3_000_000_000}),
         "reply_freeze": hold_reply(),
         "reply_snapshot": snapshot_reply(),
         "reply_refused": refused,
     }
+
+
+def test_golden_commands_are_read():
+    got = []
+    commands = Commands(dict.fromkeys(("mark", "arm", "disarm"), lambda request: got.append(request) or {}))
+    control = Control(STAMP.sid, commands.verbs(), clock=lambda: 4_000_000_000)
+    for name in ("mark", "arm", "disarm"):
+        assert decode(control.answer(b"client", golden(f"request_{name}")))[1]["ok"]
+    assert got == [Mark("tone on"), Arm("licks", (3, 8)), Disarm(None)]
+    assert decode_message(golden("event_mark")).fields == {"text": "tone on", "t_ns": 3_000_000_000}
 
 
 def golden(name: str) -> list[bytes]:
