@@ -118,6 +118,9 @@ class WireConfig(Settings):
     bind: str = Field(
         "127.0.0.1:5570", description="host:port of the data plane; control +1, latest +2; port 0: free ones"
     )
+    keys: str | None = Field(
+        None, description="folder of keys: who is not in its allow-list stays out; see: streamscope keys"
+    )
     status_hz: float = Field(4.0, gt=0, le=50, description="status messages a second")
 
 

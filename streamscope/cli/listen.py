@@ -9,6 +9,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from streamscope.cli.options import Keys
 from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.wire.client import Subscriber
@@ -39,6 +40,7 @@ def listen(
     timeout_s: Annotated[
         float, typer.Option("--timeout-s", min=0.1, help="give up when nothing comes for so long, s")
     ] = 10.0,
+    keys: Keys = None,
 ) -> None:
     """Print what a running session publishes, one line per message.
 
@@ -46,7 +48,9 @@ def listen(
     """
     out = Console(highlight=False, soft_wrap=True, markup=False)
     try:
-        with Subscriber(endpoint, topic, timeout_s=timeout_s, connect_timeout_s=timeout_s) as subscriber:
+        with Subscriber(
+            endpoint, topic, timeout_s=timeout_s, connect_timeout_s=timeout_s, keys=keys
+        ) as subscriber:
             for message in itertools.islice(subscriber, count):
                 out.print(line(message, clock_ns()))
     except WireError as error:

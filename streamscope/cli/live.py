@@ -17,6 +17,7 @@ from streamscope.cli.options import (
     Gain,
     Index,
     Indicator,
+    Keys,
     Led,
     Led2,
     Out,
@@ -56,6 +57,7 @@ def live(
     out: Out = None,
     subject: Subject = None,
     bind: Bind = None,
+    keys: Keys = None,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
     record: Annotated[
@@ -90,6 +92,7 @@ def live(
         "wire.bind": bind,
         "cameras": tuple(camera) if camera else None,
         "record_on_trigger": record_on_trigger,
+        "wire.keys": None if keys is None else str(keys),
         "device.led": led,
         "device.led2": led2,
         "device.gain": gain,

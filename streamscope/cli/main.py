@@ -15,7 +15,7 @@ from streamscope.errors import StreamScopeError
 
 COMMANDS = (
     *("demo", "replay", "live", "preview", "devices", "doctor"),
-    *("listen", "mark", "set", "freeze", "thaw", "stop"),
+    *("listen", "mark", "set", "freeze", "thaw", "stop", "keys"),
     *("refit", "inspect", "export", "config"),
 )
 EXIT_FAULT = 1

@@ -36,6 +36,13 @@ DeviceFps: TypeAlias = Annotated[
 Endpoint: TypeAlias = Annotated[
     str, typer.Option(help="Address that the session printed when it began.", metavar="HOST:PORT")
 ]
+Keys: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of keys, or a .key_secret file; see: streamscope keys",
+        show_default="none on this machine, else ~/.streamscope/keys",
+    ),
+]
 Indicator: TypeAlias = Annotated[
     str | None, typer.Option(help="Calcium indicator, e.g. GCaMP6s.", show_default="GCaMP6f")
 ]

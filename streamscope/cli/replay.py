@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Out, Refit, SeedFile, Subject
+from streamscope.cli.options import Bind, Config, FreezeAfter, Indicator, Keys, Out, Refit, SeedFile, Subject
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
@@ -40,6 +40,7 @@ def replay(
     out: Out = None,
     subject: Subject = None,
     bind: Bind = None,
+    keys: Keys = None,
     loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
@@ -72,6 +73,7 @@ def replay(
         "subject": subject,
         "rois": rois,
         "wire.bind": bind,
+        "wire.keys": None if keys is None else str(keys),
     }
     run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed, record))
 

@@ -15,6 +15,7 @@ from streamscope.core.epoch import Epoch
 from streamscope.errors import ConfigError
 from streamscope.session.engine import Engine, Shape, WarmProgress
 from streamscope.session.lanes import Learns
+from streamscope.storage.foreign import require_modest
 from streamscope.types import FloatArray, Footprints, FrameResult, ImageArray, IntArray
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _read(path: Path) -> NDArray[np.generic]:
     reader: Callable[[Path], NDArray[np.generic]] = _read_numpy if suffix.startswith(".np") else _read_image
     try:
         return reader(path)
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, MemoryError) as error:
         raise ConfigError(
             f"--rois {path} cannot be read ({error}), expected a label image (H, W) or masks (K, H, W); "
             "save it again as .npy"
@@ -127,6 +128,7 @@ def _read(path: Path) -> NDArray[np.generic]:
 
 
 def _read_numpy(path: Path) -> NDArray[np.generic]:
+    require_modest(path)
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded

@@ -105,6 +105,7 @@ class Session:
         self._publisher = Publisher(
             plan.config.wire.bind,
             info=_hello(plan),
+            keys=None if plan.config.wire.keys is None else Path(plan.config.wire.keys),
             commands={
                 "mark": self._mark,
                 "freeze": self._hold,

@@ -49,6 +49,9 @@ class Subscriber(Connection):
         same machine, since it compares with this machine's monotonic clock.
     queue : int
         Messages kept while the caller is busy; later ones are lost, and counted in `lost`.
+    keys : str or Path, optional
+        Folder with ``session.key`` and one secret key, or a ``.key_secret`` file beside the former, for a session
+        that asks for keys. At an address of another machine the default folder is looked into.
     """
 
     def connect(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,8 @@ import zmq
 
 from streamscope.clock import clock_ns
 from streamscope.errors import WireError
-from streamscope.wire.endpoints import DEFAULT_ENDPOINT, parse_endpoint
+from streamscope.wire.endpoints import DEFAULT_ENDPOINT, parse, parse_endpoint
+from streamscope.wire.keys import keys_to_show
 from streamscope.wire.mirror import Mirror, checked_topics
 from streamscope.wire.schema import (
     COMMANDS,
@@ -46,8 +48,10 @@ class Connection:
         connect_timeout_s: float = 10.0,
         max_age_s: float | None = None,
         queue: int = 1000,
+        keys: str | Path | None = None,
     ) -> None:
         self.endpoints = parse_endpoint(endpoint)
+        self._keys = keys_to_show(parse(endpoint)[0], None if keys is None else Path(keys))
         self.info: Mapping[str, Any] = {}  # what hello said: info, clock, endpoints, version
         self.skipped = 0  # messages passed over by recv_latest
         self._clock_offset_ns: int | None = None  # of the session's monotonic clock from ours
@@ -89,6 +93,7 @@ class Connection:
         return self._mirror.closed
 
     def _connect_data(self, socket: zmq.Socket[Any]) -> None:
+        self._lock(socket)
         socket.linger = 0
         socket.rcvhwm = self._queue
         socket.maxmsgsize = MAX_MESSAGE_BYTES
@@ -96,7 +101,14 @@ class Connection:
             socket.subscribe(topic)
         socket.connect(self.endpoints.data)
 
+    def _lock(self, socket: zmq.Socket[Any]) -> None:
+        if self._keys is not None:
+            socket.curve_publickey = self._keys.own.public.encode("ascii")
+            socket.curve_secretkey = self._keys.own.secret.encode("ascii")
+            socket.curve_serverkey = self._keys.server.encode("ascii")
+
     def _connect_control(self, socket: zmq.Socket[Any]) -> None:
+        self._lock(socket)
         socket.linger = 0
         socket.maxmsgsize = MAX_MESSAGE_BYTES
         socket.routing_id = (
@@ -137,7 +149,12 @@ class Connection:
     def _nobody(self) -> WireError:
         return WireError(
             f"nobody publishes at {self.endpoints.data} (waited {self._connect_timeout_s:g} s): is a session "
-            "running, and is this the address that it printed when it began?"
+            "running, is this the address that it printed when it began, and "
+            + (
+                "is your key let in there (streamscope keys list)?"
+                if self._keys
+                else "does it ask for keys (--keys)?"
+            )
         )
 
     def _silence(self) -> WireError:

@@ -7,6 +7,7 @@ after a hole in components/, ask again rather than for a repetition.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from streamscope.wire.schema import (
 )
 from streamscope.wire.snapshot import Cell, Snapshot
 
+_TOPIC = re.compile(r"[a-z][a-z0-9_-]{0,62}/")
 _STATUS_AFTER = {"born": "provisional", "confirmed": "confirmed", "merged": "merged", "retired": "retired"}
 
 
@@ -158,6 +160,8 @@ def checked_topics(topics: str | Collection[str]) -> tuple[str, ...]:
     """Return the topics as a tuple, or say what is wrong with one."""
     chosen = (topics,) if isinstance(topics, str) else tuple(topics)
     for topic in chosen:
-        if not topic.endswith("/") or not topic.isascii():
-            raise WireError(f"topic {topic!r} must end in a slash, e.g. traces/")
+        if not _TOPIC.fullmatch(topic):
+            raise WireError(
+                f"topic {topic!r:.80} must end in a slash, with one word of small letters before it, e.g. traces/"
+            )
     return chosen

@@ -9,19 +9,23 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import zmq
+import zmq.asyncio
 from numpy.typing import NDArray
 
 from streamscope.clock import clock_ns
 from streamscope.types import ComponentEvent, FloatArray, FrameResult, Health, IntArray, Tail
+from streamscope.wire.auth import Authenticator
 from streamscope.wire.codec import Arrays, Header, pack_map
 from streamscope.wire.commands import CommandHandler, Commands
 from streamscope.wire.control import Control, Handler
-from streamscope.wire.endpoints import Endpoints, parse_bind
+from streamscope.wire.endpoints import Endpoints, parse
+from streamscope.wire.keys import server_keys
 from streamscope.wire.latest import pack_latest
 from streamscope.wire.messages import (
     encode_component,
@@ -72,8 +76,16 @@ class Publisher:
     commands : mapping of str to callable, optional
         Who carries out mark, arm, disarm, freeze, thaw, set and stop; see `Commands`. What has no handler, here or by
         `handle`, is refused.
+    keys : Path, optional
+        Folder of keys: only those in its allow-list are let in, and only those with that right may command. Beyond
+        this machine the default folder is used if none is given.
     clock : callable
         Monotonic time, ns; the clock of `t_capture_ns`.
+
+    Raises
+    ------
+    WireError
+        If the address is wrong, or others could reach it and there are no keys.
 
     Notes
     -----
@@ -90,9 +102,12 @@ class Publisher:
         sid: str | None = None,
         info: Mapping[str, Any] | None = None,
         commands: Mapping[str, CommandHandler] | None = None,
+        keys: Path | None = None,
         clock: Callable[[], int] = clock_ns,
     ) -> None:
-        self._host, self._port = parse_bind(bind)
+        self._host, self._port = parse(bind)
+        self._keys = server_keys(self._host, keys)
+        self._auth = None if self._keys is None else Authenticator(self._keys)
         self.sid = sid or uuid.uuid4().hex
         self._info = dict(info or {})
         pack_map(self._info)  # refused here rather than at the first hello
@@ -111,7 +126,13 @@ class Publisher:
             "ping": self._ping,
         }
         self._commands = Commands(commands)
-        self._control = Control(self.sid, verbs | self._commands.verbs(), commands=COMMANDS, clock=clock)
+        self._control = Control(
+            self.sid,
+            verbs | self._commands.verbs(),
+            commands=COMMANDS,
+            may_command=None if self._keys is None else self._keys.may_command,
+            clock=clock,
+        )
         self.dropped = 0  # messages that no socket took
 
     def bind(self) -> Endpoints:
@@ -122,7 +143,7 @@ class Publisher:
         WireError
             If a port is in use or may not be opened; no socket stays open then.
         """
-        self._sockets = open_sockets(self._host, self._port)
+        self._sockets = open_sockets(self._host, self._port, None if self._keys is None else self._keys.pair)
         self.endpoints = self._sockets.endpoints
         self._open = True
         _log.info("publishing on %s", self.endpoints.data)
@@ -216,22 +237,50 @@ class Publisher:
         """Return the number of requests that could not be read."""
         return self._control.malformed
 
+    @property
+    def refused(self) -> int:
+        """Return the number of connections whose key is not let in."""
+        return 0 if self._auth is None else self._auth.refused
+
     async def serve_control(self) -> None:
         """Welcome subscribers and answer requests until cancelled or closed; only stop ends the session."""
-        while self._open:
-            try:
-                waiting = await self._sockets.router.poll(_WELCOME_MS)
-            except asyncio.CancelledError:
-                if not self._open:  # close() cancels the wait, not the task
+        judging = None if self._auth is None else asyncio.create_task(self._judge(self._auth), name="keys")
+        try:
+            while self._open:
+                waiting = await self._waited(self._sockets.router)
+                if not self._open:
                     return
-                raise
-            if not self._open:
-                return
-            self._note_subscriptions()  # whoever asks for a snapshot has subscribed before
-            if waiting:
-                await self._serve(await self._sockets.router.recv_multipart(zmq.NOBLOCK))
+                self._note_subscriptions()  # whoever asks for a snapshot has subscribed before
+                if waiting:
+                    await self._serve(*await self._received())
+        finally:
+            if judging is not None:
+                judging.cancel()
 
-    async def _serve(self, frames: list[bytes]) -> None:
+    async def _judge(self, auth: Authenticator) -> None:
+        """Say of each new connection whether it is let in."""
+        zap = self._sockets.zap
+        while self._open and zap is not None:
+            if await self._waited(zap):
+                await zap.send_multipart(auth.answer(await zap.recv_multipart(zmq.NOBLOCK)))
+
+    async def _waited(self, socket: zmq.asyncio.Socket) -> bool:
+        """Return whether something came within a short time; False, too, when the sockets were closed meanwhile."""
+        try:
+            return bool(await socket.poll(_WELCOME_MS)) and self._open
+        except asyncio.CancelledError:
+            if not self._open:  # close() cancels the wait, not the task
+                return False
+            raise
+
+    async def _received(self) -> tuple[list[bytes], str]:
+        """Return the frames of a request, and the name of the key that its client showed."""
+        if self._keys is None:
+            return await self._sockets.router.recv_multipart(zmq.NOBLOCK), ""
+        frames = await self._sockets.router.recv_multipart(zmq.NOBLOCK, copy=False)
+        return [frame.bytes for frame in frames], str(frames[-1].get("User-Id"))
+
+    async def _serve(self, frames: list[bytes], user: str) -> None:
         client, *body = frames
         envelope = [client, b""] if body[:1] == [b""] else [client]
 
@@ -240,7 +289,7 @@ class Publisher:
             self._late_replies.add(sent)
             sent.add_done_callback(self._late_replies.discard)
 
-        reply = self._control.answer(client, body[len(envelope) - 1 :], send_later)
+        reply = self._control.answer(client, body[len(envelope) - 1 :], send_later, user)
         if reply:
             await self._sockets.router.send_multipart(envelope + reply)
         await asyncio.sleep(0)  # a ready socket does not yield: let nobody keep the loop busy with requests

@@ -82,7 +82,8 @@ def table() -> Callable[..., Table]:
 class Running:
     """A publisher on free ports, serving its control socket in the loop of its own thread."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, bind: str = "127.0.0.1:0", **options: Any) -> None:
+        self._bind = bind
         self._options = options
         self.stops = 0
         self.marks: list[str] = []
@@ -99,7 +100,7 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         publisher = Publisher(
-            "127.0.0.1:0",
+            self._bind,
             commands={
                 "stop": self._note_stop,
                 "freeze": self._note_hold,

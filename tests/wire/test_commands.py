@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -107,6 +107,7 @@ _PLAIN = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(
     st.sampled_from(COMMANDS), st.dictionaries(st.sampled_from(["text", "rule", "cells", "values"]), _PLAIN)
 )
