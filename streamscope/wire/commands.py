@@ -69,21 +69,38 @@ def _mark(request: Header) -> Mark:
 
 
 def _arm(request: Header) -> Arm:
-    cells = request.get("cells") or []
+    rule = checked_name(request.get("rule"), "arm's key rule")
+    cells = request.get("cells") or {}
     if (
-        not isinstance(cells, list)
+        not isinstance(cells, dict)
         or len(cells) > MAX_CELLS
-        or not all(type(cell) is int and 0 <= cell < 2**32 for cell in cells)
+        or not all(type(cell) is int and 0 <= cell < 2**32 for cell in cells.values())
     ):
         raise WireError(
-            f"arm's key cells must be a list of at most {MAX_CELLS} ids of cells, came {cells!r:.80}"
+            f"arm's key cells must be a map of at most {MAX_CELLS} signals and ids of cells, came {cells!r:.80}"
         )
-    return Arm(checked_name(request.get("rule"), "arm's key rule"), tuple(cells))
+    for signal in cells:
+        if signal:  # "": the only signal that is open
+            checked_name(signal, "a signal")
+    return Arm(rule, cells, _flag(request, "dry"), _by(request))
 
 
 def _disarm(request: Header) -> Disarm:
     rule = request.get("rule")
-    return Disarm(None if rule is None else checked_name(rule, "disarm's key rule"))
+    name = None if rule is None else checked_name(rule, "disarm's key rule")
+    return Disarm(name, _flag(request, "emergency"), _by(request))
+
+
+def _flag(request: Header, key: str) -> bool:
+    value = request.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise WireError(f"the key {key} must be true or false, came {value!r:.80}")
+    return bool(value)
+
+
+def _by(request: Header) -> str:
+    text = request.get("text")
+    return "" if text is None or text == "" else checked_text(text, "the key text", MAX_MARK)
 
 
 def _set(request: Header) -> Set:

@@ -78,7 +78,7 @@ MAX_ARRAYS = 64
 MAX_NESTING = 8  # maps and lists within each other, in a header
 MAX_MARK = 200  # letters of a mark
 MAX_NAME = 64  # letters of the name of a rule or of a key
-MAX_CELLS = 1000  # that one request names
+MAX_CELLS = 100  # that one request names
 MAX_DIMENSIONS = 3
 
 STATUS_NAMES = {0: "provisional", 1: "confirmed"}
@@ -125,17 +125,21 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Ask to arm a rule, for these cells if it leaves open which it watches."""
+    """Ask to arm a rule, for these cells if its file leaves open which it watches."""
 
     rule: str
-    cells: tuple[int, ...] = ()  # ids
+    cells: Mapping[str, int] = field(default_factory=dict)  # ids, by signal; "": the only one
+    dry: bool = False  # decide and note, but write nothing
+    by: str = ""  # who asks, for the journal
 
 
 @dataclass(frozen=True, slots=True)
 class Disarm:
-    """Ask to disarm a rule; None: all of them, at once."""
+    """Ask to disarm a rule; None: all of them."""
 
     rule: str | None = None
+    emergency: bool = False  # every line low at once, and nothing can be armed afterwards
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,9 @@ def messages() -> dict[str, list[bytes]]:
         "request_freeze": encode_request("r1", "freeze"),
         "request_thaw": encode_request("r1", "thaw"),
         "request_mark": encode_request("r2", "mark", sid=STAMP.sid, before_ns=4_000_000_000, text="tone on"),
-        "request_arm": encode_request("r3", "arm", sid=STAMP.sid, rule="licks", cells=[3, 8]),
+        "request_arm": encode_request(
+            "r3", "arm", sid=STAMP.sid, rule="licks", cells={"": 3}, dry=False, text="golden"
+        ),
         "request_disarm": encode_request("r4", "disarm", rule=None),
         "event_mark": encode_event(STAMP, "mark", 41, 6, {"text": "tone on", "t_ns": 3_000_000_000}),
         "reply_freeze": hold_reply(),
@@ -119,7 +121,7 @@ def test_golden_commands_are_read():
     control = Control(STAMP.sid, commands.verbs(), clock=lambda: 4_000_000_000)
     for name in ("mark", "arm", "disarm"):
         assert decode(control.answer(b"client", golden(f"request_{name}")))[1]["ok"]
-    assert got == [Mark("tone on"), Arm("licks", (3, 8)), Disarm(None)]
+    assert got == [Mark("tone on"), Arm("licks", {"": 3}, by="golden"), Disarm(None)]
     assert decode_message(golden("event_mark")).fields == {"text": "tone on", "t_ns": 3_000_000_000}
 
 
