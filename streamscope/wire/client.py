@@ -52,6 +52,10 @@ class Subscriber(Connection):
     keys : str or Path, optional
         Folder with ``session.key`` and one secret key, or a ``.key_secret`` file beside the former, for a session
         that asks for keys. At an address of another machine the default folder is looked into.
+    reconnect : bool
+        When a session says goodbye, wait for the next one at this address, however long, and go on with it: `sid`
+        changes, `components` begins anew. Without it, iteration ends. Silence without a goodbye is an error in
+        either case, after which iteration may be taken up again.
     """
 
     def connect(self) -> None:
@@ -153,6 +157,8 @@ class Subscriber(Connection):
     def __next__(self) -> Message:
         while not self.closed:
             parts = self._receive(self._timeout_s)
+            if parts is None and self._between:
+                continue
             if parts is None:
                 raise self._silence()
             message = self._accept(parts)
@@ -280,6 +286,8 @@ class AsyncSubscriber(Connection):
         await asyncio.sleep(0)
         while not self.closed:
             parts = await self._receive(self._timeout_s)
+            if parts is None and self._between:
+                continue
             if parts is None:
                 raise self._silence()
             message = await self._accept(parts)

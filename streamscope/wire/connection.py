@@ -49,6 +49,7 @@ class Connection:
         max_age_s: float | None = None,
         queue: int = 1000,
         keys: str | Path | None = None,
+        reconnect: bool = False,
     ) -> None:
         self.endpoints = parse_endpoint(endpoint)
         self._keys = keys_to_show(parse(endpoint)[0], None if keys is None else Path(keys))
@@ -61,6 +62,7 @@ class Connection:
         self._connect_timeout_s = connect_timeout_s
         self._max_age_s = max_age_s
         self._queue = queue
+        self._reconnect = reconnect
 
     @property
     def components(self) -> Mapping[int, Cell]:
@@ -89,8 +91,8 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Return whether the session said goodbye."""
-        return self._mirror.closed
+        """Return whether the session said goodbye, and no other one is waited for."""
+        return self._mirror.closed and not self._reconnect
 
     def _connect_data(self, socket: zmq.Socket[Any]) -> None:
         self._lock(socket)
@@ -103,9 +105,7 @@ class Connection:
 
     def _lock(self, socket: zmq.Socket[Any]) -> None:
         if self._keys is not None:
-            socket.curve_publickey = self._keys.own.public.encode("ascii")
-            socket.curve_secretkey = self._keys.own.secret.encode("ascii")
-            socket.curve_serverkey = self._keys.server.encode("ascii")
+            self._keys.lock(socket)
 
     def _connect_control(self, socket: zmq.Socket[Any]) -> None:
         self._lock(socket)
@@ -145,6 +145,11 @@ class Connection:
         if not self._mirror.do_without_snapshot():
             raise error
         _log.warning("going on with a component table that may lack some: %s", error)
+
+    @property
+    def _between(self) -> bool:
+        """Return whether a session said goodbye and the next one is waited for: then silence is right."""
+        return self._mirror.closed and self._reconnect
 
     def _nobody(self) -> WireError:
         return WireError(

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import zmq
 
@@ -55,6 +56,12 @@ class ClientKeys:
 
     own: Pair
     server: str  # public key of the session
+
+    def lock(self, socket: zmq.Socket[Any]) -> None:
+        """Have a socket show the key and expect that of the session; before it connects."""
+        socket.curve_publickey = self.own.public.encode("ascii")
+        socket.curve_secretkey = self.own.secret.encode("ascii")
+        socket.curve_serverkey = self.server.encode("ascii")
 
 
 class ServerKeys:
