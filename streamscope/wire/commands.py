@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -82,12 +83,26 @@ def _arm(request: Header) -> Arm:
     for signal in cells:
         if signal:  # "": the only signal that is open
             checked_name(signal, "a signal")
-    return Arm(rule, cells, _flag(request, "dry"), _by(request))
+    levels = _numbers(request.get("levels") or {}, "levels")
+    return Arm(rule, cells, levels, _flag(request, "dry"), _by(request))
+
+
+def _numbers(values: Any, key: str) -> dict[str, float]:
+    """Return a map of names and finite numbers."""
+    if not isinstance(values, dict) or len(values) > MAX_CELLS:
+        raise WireError(
+            f"arm's key {key} must be a map of at most {MAX_CELLS} names and numbers, came {values!r:.80}"
+        )
+    for name, value in values.items():
+        checked_name(name, "a condition")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise WireError(f"arm's key {key} must map names to numbers, came {value!r:.80}")
+    return {name: float(value) for name, value in values.items()}
 
 
 def _disarm(request: Header) -> Disarm:
     rule = request.get("rule")
-    name = None if rule is None else checked_name(rule, "disarm's key rule")
+    name = None if rule is None or rule == "" else checked_name(rule, "disarm's key rule")
     return Disarm(name, _flag(request, "emergency"), _by(request))
 
 

@@ -129,6 +129,7 @@ class Arm:
 
     rule: str
     cells: Mapping[str, int] = field(default_factory=dict)  # ids, by signal; "": the only one
+    levels: Mapping[str, float] = field(default_factory=dict)  # that conditions have from now on
     dry: bool = False  # decide and note, but write nothing
     by: str = ""  # who asks, for the journal
 
