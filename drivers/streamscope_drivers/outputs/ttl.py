@@ -30,6 +30,7 @@ LONGEST_MS = 6_553.5
 _UNANSWERED = 32  # bytes; more are not written
 _ALIVE_NS = 40_000_000  # the device's watchdog waits for 250 ms
 _ANSWER_NS = 100_000_000
+_SILENT_NS = 1_000_000_000
 _READ_S = 0.02
 _RETRY_S = 1.0
 _ASK_S = 0.25
@@ -63,7 +64,7 @@ class Ttl:
         self._width = 0  # that the device knows, units
         self._unanswered = 0
         self._pending: deque[tuple[Decision, int]] = deque()  # pulses, and when they were written
-        self._heard_ns = self._told_ns = now_ns()
+        self._heard_ns = self._told_ns = now_ns()  # last answer; last sign of life given
         self._maybe_high = False
         self._closed = threading.Event()
         self._reader = threading.Thread(target=self._read, name=f"output {account.name}", daemon=True)
@@ -115,6 +116,8 @@ class Ttl:
         """Write without waiting; the caller holds the lock."""
         if self._port is None or self._unanswered + answers > _UNANSWERED + reserve:
             return False
+        if not self._unanswered:
+            self._heard_ns = now_ns()  # silence counts from the first command that waits for an answer
         try:
             written = self._port.write(message)
         except OSError as error:  # pyserial's own errors are
@@ -158,7 +161,7 @@ class Ttl:
             while self._pending and now - self._pending[0][1] > _ANSWER_NS:
                 reports.append((*self._pending.popleft(), 0))
                 trouble = "the device did not answer within 100 ms"
-            silent = self._unanswered > 0 and now - self._heard_ns > 10 * _ANSWER_NS
+            silent = self._unanswered > 0 and now - self._heard_ns > _SILENT_NS
             if silent:
                 self._lost("it has not answered for a second")
         for decision, written, answered in reports:

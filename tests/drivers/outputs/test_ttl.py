@@ -151,6 +151,16 @@ def test_a_device_that_hangs_fills_no_buffer_and_nobody_waits_for_it(device, las
     until(lambda: any(r.number == 900 and r.t_acknowledged_ns for r in reports))
 
 
+def test_a_device_to_which_nothing_was_said_for_long_is_not_thought_silent(device, laser, monkeypatch):
+    output, reports = laser
+    monkeypatch.setattr(ttl, "_SILENT_NS", 50_000_000)
+    for number in range(3):
+        time.sleep(0.1)
+        assert output.write(decision(number))
+        assert reports.until(number + 1)[-1].t_acknowledged_ns
+    assert [r for r in reports if r.number < 0] == []
+
+
 @pytest.mark.parametrize(
     "spec", ["serial:", "serial:/dev/x?line=8", "serial:/dev/x?line=-1", "serial:/dev/x?pin=2", "serial"]
 )
