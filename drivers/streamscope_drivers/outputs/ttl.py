@@ -141,10 +141,10 @@ class Ttl:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        now = now_ns()
         reports: list[tuple[Decision, int, int]] = []
         trouble: str | None = None
         with self._lock:
+            now = now_ns()  # in here, so that no answer comes before its pulse was noted as written
             for byte in data:
                 self._heard_ns = now
                 self._unanswered = max(0, self._unanswered - 1)
