@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from streamscope.clock import clock_ns
 from streamscope.session.adjusting import Adjusting
 from streamscope.session.cameras import CameraLane, Since, always
 from streamscope.session.engine import Engine
@@ -146,7 +146,7 @@ class LivePart:
 
     def mark(self, text: str) -> dict[str, Any]:
         """Keep a text with the frame that was published last; return what is told of it."""
-        fields: dict[str, Any] = {"text": text, "t_ns": time.monotonic_ns()}
+        fields: dict[str, Any] = {"text": text, "t_ns": clock_ns()}
         frame = max(self._meter.frame, 0)
         self._publishing.tell(EVENT_MARK, frame, fields)
         return {"frame": frame, "t_ns": fields["t_ns"]}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from zmq.utils import z85
 
+from streamscope.clock import clock_ns
 from streamscope.wire.keys import ServerKeys
 
 DOMAIN = b"streamscope"
@@ -29,7 +29,7 @@ class Authenticator:
         Monotonic time, ns.
     """
 
-    def __init__(self, keys: ServerKeys, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, keys: ServerKeys, clock: Callable[[], int] = clock_ns) -> None:
         self._keys = keys
         self._clock = clock
         self._told_ns: int | None = None

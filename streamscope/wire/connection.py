@@ -121,13 +121,13 @@ class Connection:
         self.info = hello
         clock = hello.get("clock")
         theirs_ns = clock.get("monotonic_ns") if isinstance(clock, dict) else None
-        self._clock_offset_ns = theirs_ns - time.monotonic_ns() if type(theirs_ns) is int else None
+        self._clock_offset_ns = theirs_ns - clock_ns() if type(theirs_ns) is int else None
 
     def _bounds(self, verb: str) -> dict[str, Any]:
         """Return what keeps a command from having an effect on another session, or too late."""
         if verb not in COMMANDS or self._clock_offset_ns is None:
             return {}
-        deadline_ns = time.monotonic_ns() + int(1e9 * self._connect_timeout_s) + self._clock_offset_ns
+        deadline_ns = clock_ns() + int(1e9 * self._connect_timeout_s) + self._clock_offset_ns
         return {"sid": self.sid, "before_ns": deadline_ns}
 
     def _fresh(self, message: Message) -> Message:

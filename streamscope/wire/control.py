@@ -10,11 +10,11 @@ clock): what lay in a queue for too long, or reaches the session after the one i
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.wire.codec import Arrays, Header, check_version, decode, encode, pack_map, unpack_map
 from streamscope.wire.schema import MAX_REQUEST_BYTES, REPLY, REQUEST, VERSION
@@ -99,7 +99,7 @@ class Control:
         *,
         commands: Collection[str] = (),
         may_command: Callable[[str], bool] | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = clock_ns,
     ) -> None:
         self._sid = sid
         self._verbs = verbs

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from types import TracebackType
 
 import zmq
 
+from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT, parse, parse_endpoint
 from streamscope.wire.keys import keys_to_show
@@ -76,7 +76,7 @@ class Latest:
         if not self._socket.poll(None if timeout_s is None else int(1e3 * timeout_s)):
             return None
         record = unpack_latest(self._socket.recv())
-        age_s = (time.monotonic_ns() - record.t_capture_ns) / 1e9
+        age_s = (clock_ns() - record.t_capture_ns) / 1e9
         if self._max_age_s is not None and age_s > self._max_age_s:
             raise WireError(
                 f"frame {record.frame} is {1e3 * age_s:.0f} ms old, older than the {1e3 * self._max_age_s:.0f} ms "
