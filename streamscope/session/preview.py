@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ class Preview:
         Called in the loop's thread some times a second with what is known; must not take long.
     bound : callable, optional
         Called with the addresses.
+    keys : Path, optional
+        Folder of keys, as for `Publisher`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Preview:
         bind: str,
         show: Callable[[Sight], None] | None = None,
         bound: Callable[[Endpoints], None] | None = None,
+        keys: Path | None = None,
     ) -> None:
         self.sight = Sight(device.settings)
         self._device = device
@@ -208,13 +212,14 @@ def run_preview(
     bind: str,
     show: Callable[[Sight], None] | None = None,
     bound: Callable[[Endpoints], None] | None = None,
+    keys: Path | None = None,
 ) -> Sight:
     """Show a device until Ctrl-C, a signal or the request stop; parameters and errors as of `Preview`.
 
     Its light is off afterwards, whatever happened.
     """
     try:
-        preview = Preview(device, bind, show, bound)
+        preview = Preview(device, bind, show, bound, keys)
         with (
             stopped_by_signals(preview.stop),
             asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,
