@@ -46,7 +46,7 @@ class MotionConfig(Settings):
     """Registration of each frame to a running, anchored template."""
 
     max_shift_px: float = Field(20.0, gt=0, le=200, description="largest shift that is searched for, px")
-    template_s: float = Field(10.0, gt=0, description="memory of the running template, s")
+    template_s: float = Field(30.0, gt=0, description="memory of the running template, s")
     half_above_px: int = Field(
         320, ge=64, description="fields wider than this are registered at half size, px"
     )
@@ -173,6 +173,14 @@ class Preparation(Settings):
 class DeviceConfig(Settings):
     """Settings of a camera, where it has them; the rest is set as its type begins. Its frame rate is `fps`."""
 
+    type: str | None = Field(None, description="what it is, e.g. miniscope:v4; --device wins")
+    index: str | None = Field(None, description="which camera it is, as the system counts; --index wins")
+    name: str | None = Field(
+        None, min_length=1, max_length=100, description="name of its folder in the session"
+    )
+    roi: tuple[int, int, int, int] | None = Field(
+        None, description="part of the picture that is taken: left, top, width, height, px"
+    )
     led: float | None = Field(None, ge=0, le=255, description="light: % (V4, MiniCAM) or of 255 (V3)")
     led2: float | None = Field(None, ge=0, le=255, description="light of the second LED, %")
     gain: float | str | None = Field(None, description="gain of the sensor, e.g. low, medium, high")
@@ -185,6 +193,9 @@ class WireConfig(Settings):
 
     bind: str = Field(
         "127.0.0.1:5570", description="host:port of the data plane; control +1, latest +2; port 0: free ones"
+    )
+    keys: str | None = Field(
+        None, description="folder of keys: who is not in its allow-list stays out; see: streamscope keys"
     )
     status_hz: float = Field(4.0, gt=0, le=50, description="status messages a second")
 
@@ -201,9 +212,16 @@ class SessionConfig(Settings):
         None, gt=0, le=50, description="pixel size, overrides the recording's, um"
     )
     indicator: str = Field("GCaMP6f", description="calcium indicator: " + ", ".join(INDICATOR_DECAY_S))
+    researcher: str = Field("", max_length=100, description="name of the researcher, for metaData.json")
+    study: str = Field(
+        "", max_length=100, description="name of the experiment, for metaData.json (experimentName)"
+    )
     subject: str = Field("subject", min_length=1, max_length=100, description="name of the animal")
     rois: str | None = Field(
         None, description="regions that are read out instead of cells that are found: grid:24px, or a file"
+    )
+    compression: Literal["GREY", "FFV1"] = Field(
+        "GREY", description="of recordings: GREY is none, FFV1 is lossless and takes a quarter of a core"
     )
     out: str = Field("StreamScope", description="folder that holds the sessions")
     record_on_trigger: int | None = Field(
@@ -227,6 +245,12 @@ class SessionConfig(Settings):
     wire: WireConfig = WireConfig()
     device: DeviceConfig = DeviceConfig()
     prepare: PrepareConfig = PrepareConfig()
+
+    @property
+    def device_values(self) -> dict[str, float | str]:
+        """Return the settings of the device that were given, the frame rate among them."""
+        values = self.device.model_dump(exclude={"type", "index", "name", "roi"})
+        return {name: value for name, value in {"fps": self.fps, **values}.items() if value is not None}
 
 
 class EngineConfig(Settings):
@@ -413,6 +437,17 @@ def from_toml(path: Path | None, given: Mapping[str, Any] | None = None) -> Sess
     for name, value in (given or {}).items():
         if value is not None:
             _put(values, name, value)
+    return from_values(values, where)
+
+
+def from_values(values: Mapping[str, Any], where: str) -> SessionConfig:
+    """Return the settings that plain values stand for; `where` they are from, for the message if they are none.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (the nearest known one is named), or a value is impossible.
+    """
     try:
         return SessionConfig.model_validate(values)
     except ValidationError as error:

@@ -52,7 +52,9 @@ class Shift:
     dx: float = 0.0  # px
     quality: float = 1.0  # correlation with the template, -1..1
     ok: bool = True
-    field: FloatArray | None = None  # (gy, gx, 2) px at nodes corner to corner, linear between; None: rigid
+    field: FloatArray | None = (
+        None  # (gy, gx, 2) px at nodes corner to corner, mean over the frame 0; None: rigid
+    )
     flags: int = 0  # of FrameResult.flags, those that are known with the shift
 
 
@@ -288,6 +290,80 @@ class Device(Source, Protocol):
 
         Raises ConfigError if there is no such setting, or the value is impossible.
         """
+
+    def look(self, seconds: float) -> Iterator[Frame]:
+        """Turn the light on, yield the frames of so many seconds, and turn it off again; before `frames`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one rule decided on one frame. All values are plain, so that any format can carry them."""
+
+    number: int  # in the session, contiguous from 0, over all rules
+    rule: str
+    frame: int
+    time_s: float  # recorded time of the frame since the first, s
+    outcome: str  # real, sham, dry, blocked
+    reason: str  # why it is not real; empty if it is
+    control: str  # what drew it: rule, random, yoked
+    width_ms: float  # of the pulse that it asks for
+    value: float  # of the first input; NaN if there is none
+    inputs: tuple[tuple[str, float], ...]  # every signal that the rule watches, and its value on this frame
+    outputs: tuple[str, ...]  # names of the outputs that act on it
+    rule_hash: str  # of the rule with everything that it uses, 16 hexadecimal digits
+    seed: int  # of the session's random numbers
+    t_capture_ns: int  # monotonic, of the frame
+    t_decision_ns: int = 0  # monotonic, when it was decided
+
+    def fields(self) -> dict[str, Any]:
+        """Return plain values, for messages and files; `inputs` as a map."""
+        return dataclasses.asdict(self) | {"inputs": dict(self.inputs), "outputs": list(self.outputs)}
+
+
+REAL, SHAM, DRY, BLOCKED = "real", "sham", "dry", "blocked"  # outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class OutputReport:
+    """What became of a decision at an output."""
+
+    output: str  # its name in the session
+    number: int  # of the decision; -1 if it concerns none
+    t_written_ns: int = 0  # monotonic, when the last byte was handed over; 0 if it was not
+    t_acknowledged_ns: int = 0  # monotonic, when the other side confirmed it; 0 if it does not
+    trouble: str = ""  # what does not go as it should, in words; empty if all is well
+
+
+class Output(Protocol):
+    """Where decisions go: something that acts (a TTL line), or somebody who is told (MQTT, LSL, a file).
+
+    Made by `open_output(spec, name, tell)` of the entry points `streamscope.outputs`; `spec` is NAME:REST as the user
+    gave it. `tell` takes an `OutputReport`, may be called in any thread and never waits. No method may wait for the
+    outside world: what an output has to say goes through a bounded queue of its own, to a thread or task of its own.
+    It raises ConfigError or SourceError when it is opened, and nothing afterwards.
+    """
+
+    @property
+    def fast(self) -> bool:
+        """Return whether it is written in the pipeline thread, before anything is published; else in the loop's."""
+
+    def write(self, decision: Decision) -> bool:
+        """Take a decision over, at once; False if there is no room for it or nobody to take it (which is counted)."""
+
+    def alive(self, armed: bool) -> None:
+        """Hear, once a frame and from any thread, that the session goes on; False: every line low now.
+
+        An output that acts lets its lines go low when it has not heard this for its own limit of time.
+        """
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return plain values: `spec`, `written`, `dropped`, `trouble`, `latency_ms` (p50, p95, p99, max), ..."""
+
+    def close(self) -> None:
+        """Lines low; write what is under way for at most a second; release everything."""
+
+
+OpensOutput: TypeAlias = Callable[[str, str, Callable[[OutputReport], None]], Output]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ N_FRAMES = 240
 
 
 def config_of(mode):
-    motion = MotionConfig(template_s=4.0, piecewise=mode)
+    motion = MotionConfig(template_s=12.0, piecewise=mode)
     return EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.6, motion=motion)
 
 

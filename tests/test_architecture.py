@@ -82,6 +82,9 @@ ONLY: dict[str, set[str]] = {
     **{name: {*sys.stdlib_module_names, "numpy", "pydantic", "streamscope"} for name in GROUND},
     "streamscope.core.kernels": PURE | {"numba"},
     "streamscope.core": PURE | {"scipy", "cv2"},
+    # rules decide by what they are told; the files are those that a rules file names
+    "streamscope.trigger": PURE
+    | {"pydantic", "re", "json", "csv", "hashlib", "tomllib", "difflib", "pathlib"},
 }
 JIT = "streamscope.core.kernels._jit"  # may look at the environment: it sets the cache folder
 NOT_KERNELS = (JIT, "streamscope.core.kernels")

@@ -35,6 +35,20 @@ def test_every_decision_is_in_the_index():
     assert pages <= listed
 
 
+def test_every_fault_has_the_test_that_its_table_names():
+    rows = [
+        row
+        for row in (ROOT / "docs" / "faults.md").read_text(encoding="utf-8").splitlines()
+        if row[:1] == "|"
+    ]
+    named = [re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row) for row in rows[2:]]
+    assert len(named) > 20
+    for row, tests in zip(rows[2:], named, strict=True):
+        assert tests or "| the same" in row, row
+        for file, name in tests:
+            assert not name or f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), (file, name)
+
+
 def test_the_readme_has_the_two_commands_that_ci_runs():
     lines = [line.strip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
     venv = "python3 -m venv .venv && .venv/bin/pip install -q -e"

@@ -7,6 +7,7 @@ computes for as long as the session's median frame: what its tail shows is the m
     python tools/bench_latency.py                       # simulated, 608x608, 30 fps, 60 s
     python tools/bench_latency.py --source movie.h5:/movie --um-per-px 1.655 --seconds 180 --json out.json
     python tools/bench_latency.py --record              # with every frame written to the disk as well
+    python tools/bench_latency.py --record --device     # from a model of a V4 through the whole driver
 
 All times are of the monotonic clock, which processes of one machine share (Linux, Windows, macOS).
 """
@@ -51,6 +52,9 @@ class Job:
     cell_diameter: str
     seconds: float
     record: bool = False
+    device: bool = (
+        False  # the pictures come from a model of a V4, through its driver; `source` is an .npy file
+    )
 
     @property
     def n_frames(self) -> int:
@@ -73,12 +77,18 @@ def session_process(job: Job, bind: str, out: str, pipe: Connection) -> None:
         subject="benchmark",
         wire=WireConfig(bind=bind),
     )
-    plan = make_plan(job.source, config, speed=1.0, refit=False)
-    whole = plan.movie
-    assert whole is not None  # it is a replay
-    loop = -(-job.n_frames // whole.info.n_frames)
-    movie = FirstFrames(whole, job.n_frames) if loop == 1 else whole
-    outcome = run_session(replace(plan, movie=movie, loop=loop, record=job.record))
+    if job.device:
+        from model_device import device_plan
+
+        plan = device_plan(job.source, config, job.n_frames, job.record)
+    else:
+        plan = make_plan(job.source, config, speed=1.0, refit=False)
+        whole = plan.movie
+        assert whole is not None  # it is a replay
+        loop = -(-job.n_frames // whole.info.n_frames)
+        movie = FirstFrames(whole, job.n_frames) if loop == 1 else whole
+        plan = replace(plan, movie=movie, loop=loop, record=job.record)
+    outcome = run_session(plan)
     recording = outcome.recording or {}
     health = outcome.health
     pipe.send(
@@ -195,6 +205,9 @@ def main() -> None:
     parser.add_argument("--um-per-px", type=float, default=None)
     parser.add_argument("--cell-diameter", default=None, help="13um or 8px")
     parser.add_argument("--record", action="store_true", help="write every frame to the disk as well")
+    parser.add_argument(
+        "--device", action="store_true", help="see the movie through a model of a V4 and its driver"
+    )
     parser.add_argument("--control-seconds", type=float, default=30.0, help="length of each control loop")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
@@ -213,7 +226,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return everything that was measured, as it goes into the JSON."""
-    from movies import UM_PER_PX, simulated
+    from movies import UM_PER_PX, as_npy, simulated
 
     made = options.source is None
     source = simulated(options.size, options.fps, options.seconds, folder) if made else options.source
@@ -221,7 +234,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     diameter = options.cell_diameter or ("13um" if um_per_px else None)
     if diameter is None:
         sys.exit("bench_latency: give --cell-diameter in px, or --um-per-px")
-    job = Job(source, options.fps, um_per_px, diameter, options.seconds, options.record)
+    if options.device:
+        source = as_npy(source, folder)
+    job = Job(source, options.fps, um_per_px, diameter, options.seconds, options.record, options.device)
     period_s = 1 / options.fps
     head = provenance()
     pilot = run(replace(job, seconds=min(PILOT_S, options.seconds)), folder)
@@ -238,6 +253,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "seconds": options.seconds,
         "cell_diameter": diameter,
         "record": options.record,
+        "device": options.device,
         "session": session,
         "control_before": before,
         "control_after": after,

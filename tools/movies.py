@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from streamscope.session.registry import open_movie
 from streamscope.testing.synth import PRESETS, Scene
 
 UM_PER_PX = PRESETS["large"].um_per_px
@@ -35,4 +36,18 @@ def simulated(size: int, fps: float, seconds: float, folder: Path, n_cells: int 
     for n in range(config.n_frames):
         movie[n] = scene.frame(n)
     movie.flush()
+    return str(path)
+
+
+def as_npy(source: str, folder: Path) -> str:
+    """Return the path of a recording as an .npy file, which is written unless it is one."""
+    if source.endswith(".npy"):
+        return source
+    movie = open_movie(source, fps=30.0)
+    path = folder / "movie.npy"
+    out = np.lib.format.open_memmap(path, "w+", np.uint8, (movie.info.n_frames, *movie.info.shape))
+    for start in range(0, len(out), 100):
+        out[start : start + 100] = movie.read(start, start + 100)
+    out.flush()
+    movie.close()
     return str(path)

@@ -11,7 +11,8 @@ import numpy as np
 
 from streamscope.errors import SourceError
 from streamscope.types import ImageArray, MovieInfo
-from streamscope_drivers.recording import Recording, regular, require_gray
+from streamscope_drivers.hdf5 import follow, open_file, require_stored
+from streamscope_drivers.recording import Recording, regular, require_gray, require_size
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NUMPY_SIGNATURE = b"\x93NUMPY"
@@ -70,18 +71,14 @@ def open_hdf5(
     Raises
     ------
     SourceError
-        If the file cannot be opened, has no such dataset, or the dataset is no gray movie.
+        If the file cannot be opened, has no such dataset, or the dataset is no gray movie or lies elsewhere.
     """
-    try:
-        file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES)
-    except OSError as error:
-        raise SourceError(
-            f"an HDF5 file was expected, but {path} could not be opened ({error}); was it copied completely?"
-        ) from error
+    file = open_file(path, CHUNK_CACHE_BYTES)
     try:
         array = _find_dataset(file, path, dataset)
         source = f"{path}:{array.name}"
         require_movie(source, array.shape, array.dtype)
+        require_stored(source, array)
         info = MovieInfo(
             source=source,
             files=(path,),
@@ -124,7 +121,7 @@ def open_npy(path: Path, fps: float | None = None, um_per_px: float | None = Non
 
 
 def _find_dataset(file: h5py.File, path: Path, name: str | None) -> h5py.Dataset:
-    if name is not None and isinstance(found := file.get(name), h5py.Dataset):
+    if name is not None and isinstance(found := follow(file, name), h5py.Dataset):
         return found
     names = _movie_names(file)
     there = "it holds " + ", ".join(names) if names else "it holds no dataset with three dimensions"
@@ -152,6 +149,7 @@ def require_movie(source: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
             f"{source} has shape {shape}, but a movie has three dimensions (frames, height, width); "
             "choose another dataset, or save it in this order"
         )
+    require_size(source, shape[0], shape[1:])
     require_gray(source, dtype)
 
 

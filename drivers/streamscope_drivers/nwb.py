@@ -12,6 +12,7 @@ import numpy as np
 from streamscope.errors import SourceError
 from streamscope.types import ImageArray, Movie, MovieInfo
 from streamscope_drivers.arrays import CHUNK_CACHE_BYTES, require_movie
+from streamscope_drivers.hdf5 import follow, open_file, require_stored
 from streamscope_drivers.recording import Recording, Timing
 from streamscope_drivers.stamps import Stamps
 from streamscope_drivers.timebase import TimeBase, nominal, time_base
@@ -64,7 +65,7 @@ def holds_series(path: Path, name: str | None) -> bool:
         with h5py.File(path, "r") as file:
             if "nwb_version" not in file.attrs:
                 return False
-            return name is None or _kind(file.get(_series_of(name))) in SERIES
+            return name is None or _kind(follow(file, _series_of(name), soft=True)) in SERIES
     except OSError:
         return False
 
@@ -89,7 +90,7 @@ def open_nwb(
     SourceError
         If there is no such series, or it is no gray movie, or its external files cannot be used.
     """
-    file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES)
+    file = open_file(path, CHUNK_CACHE_BYTES)
     try:
         series = _find(file, path, name)
         movie = _of_series(series, path, name is not None and name.endswith("/data"), fps, um_per_px)
@@ -106,6 +107,7 @@ def _of_series(
 ) -> Movie:
     size, rate = _plane(series)
     source = f"{path}:{series.name}" + ("/data" if as_stored else "")
+    _require_inside(series)
     if "external_file" in series:
         return _external(series, path, source, rate, fps, um_per_px or size)
     if "data" not in series:
@@ -171,7 +173,7 @@ def _starts(series: h5py.Group, source: str, counts: Sequence[int]) -> list[str]
 
 def _find(file: h5py.File, path: Path, name: str | None) -> h5py.Group:
     if name is not None:
-        return file[_series_of(name)]
+        return follow(file, _series_of(name), soft=True)
     found: list[str] = []
 
     def visit(where: str, item: Any) -> None:
@@ -185,6 +187,14 @@ def _find(file: h5py.File, path: Path, name: str | None) -> h5py.Group:
     there = f"it holds {', '.join(found)}" if found else "it holds no series of images"
     example = f"; write e.g. {path}:{(taken or found)[0]}" if found else "; choose another file"
     raise SourceError(f"one {TAKEN} was expected in {path}, but {there}{example}")
+
+
+def _require_inside(group: h5py.Group) -> None:
+    """Raise SourceError if anything in a group is not in the file, whole."""
+    for part in group:
+        item = follow(group, part, soft=True)
+        if isinstance(item, h5py.Dataset):
+            require_stored(f"{group.file.filename}:{item.name}", item)
 
 
 def _series_of(name: str) -> str:
@@ -215,9 +225,10 @@ def _order(series: h5py.Group, shape: tuple[int, ...]) -> tuple[bool, list[str]]
 
 def _plane(series: h5py.Group) -> tuple[float | None, float | None]:
     """Return the pixel size, um, and the frame rate, Hz, of the imaging plane, where they are known."""
-    plane = series.get("imaging_plane")
+    plane = follow(series, "imaging_plane", soft=True)
     if not isinstance(plane, h5py.Group):
         return None, None
+    _require_inside(plane)
     rate = float(plane["imaging_rate"][()]) if "imaging_rate" in plane else 0.0
     if "grid_spacing" not in plane:
         return None, rate if rate > 0 else None

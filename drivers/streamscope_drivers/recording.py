@@ -12,6 +12,9 @@ import numpy as np
 from streamscope.errors import SourceError
 from streamscope.types import DoubleArray, ImageArray, IntArray, LongArray, MovieInfo
 
+MAX_FRAME_PX = 64 << 20
+MAX_FRAMES = 50_000_000  # three weeks at 30 Hz
+MAX_CHUNK_BYTES = 512 << 20  # unpacked at once
 DEPTH_FRAMES = 32  # that are looked at to find out how many bits a 16-bit recording uses
 
 
@@ -65,6 +68,7 @@ class Recording(ABC):
 
     def __init__(self, info: MovieInfo, timing: Timing, dtype: Any = np.uint8) -> None:
         require_frames(info.source, info.n_frames)
+        require_size(info.source, info.n_frames, info.shape)
         self.dtype: np.dtype[np.unsignedinteger[Any]] = np.dtype(dtype)
         self._info = info
         self._timing = timing
@@ -159,6 +163,26 @@ def require_gray(source: str, dtype: np.dtype[Any]) -> None:
             f"{source} has values of type {dtype}, but a movie has whole numbers without sign, of 8 or 16 bits; "
             "convert it to uint8 or uint16"
         )
+
+
+def require_chunk(source: str, n_bytes: int) -> None:
+    """Raise SourceError if what is unpacked at once does not fit into memory."""
+    if n_bytes > MAX_CHUNK_BYTES:
+        raise SourceError(
+            f"{source} is unpacked {n_bytes >> 20} MiB at a time, and {MAX_CHUNK_BYTES >> 20} are allowed; "
+            "save it in smaller chunks, a few frames each"
+        )
+
+
+def require_size(source: str, n_frames: int, shape: tuple[int, ...]) -> None:
+    """Raise SourceError if no camera takes such pictures, or so many."""
+    if len(shape) != 2 or shape[0] * shape[1] > MAX_FRAME_PX:
+        raise SourceError(
+            f"{source} has frames of {'x'.join(map(str, shape))} px, and {MAX_FRAME_PX >> 20} megapixels are "
+            "allowed; is it a movie?"
+        )
+    if n_frames > MAX_FRAMES:
+        raise SourceError(f"{source} claims {n_frames} frames, and {MAX_FRAMES} are allowed; is it a movie?")
 
 
 def require_frames(source: str, n_frames: int) -> None:

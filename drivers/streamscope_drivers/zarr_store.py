@@ -10,7 +10,7 @@ import numpy as np
 from streamscope.errors import SourceError
 from streamscope.types import ImageArray, MovieInfo
 from streamscope_drivers.arrays import number_in, require_movie
-from streamscope_drivers.recording import Recording, regular
+from streamscope_drivers.recording import Recording, regular, require_chunk
 
 MARKS = (".zarray", ".zgroup", "zarr.json")
 KEPT_BYTES = 256 << 20  # of unpacked chunks: one row of them along time, so that each is unpacked once
@@ -110,6 +110,7 @@ def open_zarr(
         ) from error
     source = str(path) if array is node else f"{path}:/{array.path}"
     require_movie(source, array.shape, array.dtype)
+    require_chunk(source, int(np.prod(array.chunks, dtype=np.int64)) * array.dtype.itemsize)
     _require_order(source, array)
     attributes = (array.attrs.asdict(), node.attrs.asdict())
     said = []
@@ -127,7 +128,12 @@ def open_zarr(
         um_per_px=um_per_px or number_in(attributes, ("um_per_px", "pixel_um")),
         warnings=tuple(said),
     )
-    return ZarrMovie(info, array)
+    movie = ZarrMovie(info, array)
+    if 2 * n_there < n_chunks:
+        raise SourceError(
+            f"{source} claims {n_chunks} chunks and {n_there} are there; was it copied completely?"
+        )
+    return movie
 
 
 def _find(node: Any, path: Path, name: str | None) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from streamscope.cli.options import Keys
 from streamscope.wire.client import Subscriber
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT
 from streamscope.wire.schema import STATUS
@@ -17,6 +19,7 @@ def freeze(
     endpoint: Annotated[
         str, typer.Argument(help="address that the session printed when it began")
     ] = DEFAULT_ENDPOINT,
+    keys: Keys = None,
 ) -> None:
     """Freeze what a running session learns: no new cells, no changed footprints, until it is thawed.
 
@@ -25,10 +28,10 @@ def freeze(
 
     Example: streamscope freeze tcp://127.0.0.1:5570
     """
-    typer.echo(f"frozen from frame {held_from(endpoint, 'freeze')} on")
+    typer.echo(f"frozen from frame {held_from(endpoint, 'freeze', keys)} on")
 
 
-def held_from(endpoint: str, verb: str) -> int:
+def held_from(endpoint: str, verb: str, keys: Path | None = None) -> int:
     """Ask the session to freeze or thaw, and return the first frame for which it holds."""
-    with Subscriber(endpoint, STATUS, connect_timeout_s=TIMEOUT_S) as session:
+    with Subscriber(endpoint, STATUS, connect_timeout_s=TIMEOUT_S, keys=keys) as session:
         return int(session.ask(verb)["frame"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from streamscope.config import Preparation
+from streamscope.errors import StorageError
+from streamscope.storage.journal_reader import JournalReader
 from streamscope.storage.live import EventRecord
 from streamscope.storage.session_folder import SessionFolder, open_session
 from streamscope.storage.summary import (
@@ -73,8 +76,24 @@ def _lines(folder: SessionFolder, summary: SessionSummary) -> Iterator[tuple[str
         yield "seed", _seed(summary.seeding)
     if summary.refit is not None and summary.refit.kinetics is not None:
         yield "kinetics", _kinetics(summary.refit.kinetics)
+    yield from _decisions(folder)
     yield from _events(summary)
     yield "files", _files(summary)
+
+
+def _decisions(folder: SessionFolder) -> Iterator[tuple[str, str]]:
+    """Yield what each rule decided, nothing without rules."""
+    try:
+        with JournalReader(folder.journal, folder.shape) as journal:
+            decisions = journal.trigger_log().decisions
+    except StorageError:  # session.h5 alone has no decisions
+        return
+    counts: dict[str, Counter[str]] = {}
+    for decision in decisions:
+        counts.setdefault(decision.rule, Counter())[decision.outcome] += 1
+    for k, (rule, outcomes) in enumerate(counts.items()):
+        told = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
+        yield "" if k else "decisions", f"{rule}: {told}"
 
 
 def _recording(folder: SessionFolder) -> Iterator[tuple[str, str]]:
@@ -127,9 +146,8 @@ def _losses(frames: FrameCounts) -> str:
 
 def _recorded(recording: RecordingSummary) -> str:
     files = f"{recording.n_files} file{'' if recording.n_files == 1 else 's'}"
-    text = (
-        f"{recording.n_frames} frames in {recording.device}, {files} of {_size(recording.size)}, uncompressed"
-    )
+    how = "uncompressed" if recording.compression == "GREY" else recording.compression
+    text = f"{recording.n_frames} frames in {recording.device}, {files} of {_size(recording.size)}, {how}"
     if recording.not_recorded is None:
         return f"{text}; not finished"
     if recording.not_recorded:

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from streamscope.cli.options import Keys
 from streamscope.clock import clock_ns
 from streamscope.errors import WireError
 from streamscope.wire.client import Subscriber
@@ -21,6 +22,7 @@ from streamscope.wire.schema import (
     Message,
     StatusMessage,
     TracesMessage,
+    TriggerMessage,
 )
 
 _STRONGEST = 5
@@ -31,7 +33,7 @@ def listen(
         str, typer.Argument(help="address that the session printed when it began")
     ] = DEFAULT_ENDPOINT,
     topic: Annotated[
-        str, typer.Option("--topic", help="traces/ components/ events/ status/ or image/")
+        str, typer.Option("--topic", help="traces/ components/ events/ triggers/ status/ or image/")
     ] = TRACES,
     count: Annotated[
         int | None, typer.Option("--count", min=1, help="stop after so many messages; default: at the end")
@@ -39,6 +41,7 @@ def listen(
     timeout_s: Annotated[
         float, typer.Option("--timeout-s", min=0.1, help="give up when nothing comes for so long, s")
     ] = 10.0,
+    keys: Keys = None,
 ) -> None:
     """Print what a running session publishes, one line per message.
 
@@ -46,7 +49,9 @@ def listen(
     """
     out = Console(highlight=False, soft_wrap=True, markup=False)
     try:
-        with Subscriber(endpoint, topic, timeout_s=timeout_s, connect_timeout_s=timeout_s) as subscriber:
+        with Subscriber(
+            endpoint, topic, timeout_s=timeout_s, connect_timeout_s=timeout_s, keys=keys
+        ) as subscriber:
             for message in itertools.islice(subscriber, count):
                 out.print(line(message, clock_ns()))
     except WireError as error:
@@ -80,6 +85,10 @@ def _text(message: Message, now_ns: int) -> str:
         case EventMessage():
             fields = "  ".join(f"{key} {value}" for key, value in message.fields.items())
             return f"{_frame(message)}  {message.name}  {fields}".rstrip()
+        case TriggerMessage(decision=d):
+            why = f" ({d.reason})" if d.reason else ""
+            inputs = "  ".join(f"{name} {value:.2f}" for name, value in d.inputs)
+            return f"{_frame(message)}  {d.rule} {d.outcome}{why}  {inputs}".rstrip()
         case StatusMessage(health=health):
             return (
                 f"{_frame(message)}  {health.state}  {health.fps:.1f} fps  age p50 {health.age_p50_ms:.1f} "

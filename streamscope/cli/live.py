@@ -15,34 +15,46 @@ from streamscope.cli.options import (
     Config,
     Crop,
     DeviceFps,
-    DeviceType,
+    DeviceOfFile,
+    DryRun,
     Focus,
     FreezeAfter,
     Gain,
-    Index,
+    IndexOfFile,
     Indicator,
+    Keys,
     Led,
     Led2,
+    Listeners,
     Out,
+    OutputDrivers,
     Refit,
+    Rois,
+    RulesFile,
     SeedFile,
     Subject,
+    rules_of,
 )
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
+    from streamscope.trigger.settings import Rules
 
 
 def live(
-    device: DeviceType,
-    index: Index = "0",
+    device: DeviceOfFile = None,
+    index: IndexOfFile = None,
     led: Led = None,
     led2: Led2 = None,
     gain: Gain = None,
     focus: Focus = None,
     fps: DeviceFps = None,
     cell_diameter: Annotated[
-        str | None, typer.Option(help="Cell diameter, e.g. 13um or 8px.", show_default="13um")
+        str | None,
+        typer.Option(
+            help="Cell diameter, e.g. 13um or 8px, or auto: measured in 30 s of light before the session.",
+            show_default="13um",
+        ),
     ] = None,
     um_per_px: Annotated[
         float | None, typer.Option(help="Pixel size, um.", show_default="1.65 (V4, first lens)")
@@ -60,12 +72,14 @@ def live(
     out: Out = None,
     subject: Subject = None,
     bind: Bind = None,
+    keys: Keys = None,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
     crop: Crop = None,
     bin_px: Bin = None,
     bin_frames: BinFrames = None,
     blank: Blank = None,
+    rois: Rois = None,
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Write every frame into the session folder.")
     ] = True,
@@ -78,6 +92,10 @@ def live(
         ),
     ] = None,
     refit: Refit = True,
+    rules: RulesFile = None,
+    dry_run: DryRun = False,
+    output: OutputDrivers = None,
+    listener: Listeners = None,
 ) -> None:
     """Watch a connected Miniscope: live traces on the wire, every frame recorded, a refitted file at the end.
 
@@ -95,7 +113,11 @@ def live(
         "indicator": indicator,
         "out": None if out is None else str(out),
         "subject": subject,
+        "rois": rois,
         "wire.bind": bind,
+        "device.type": device,
+        "device.index": index,
+        "wire.keys": None if keys is None else str(keys),
         "cameras": tuple(camera) if camera else None,
         "record_on_trigger": record_on_trigger,
         "device.led": led,
@@ -107,26 +129,37 @@ def live(
         "prepare.bin_frames": bin_frames,
         "prepare.blank": blank,
     }
-    run_plan(live_plan(device, index, config, given, refit, record, freeze_after, seed))
+    decides = rules_of(rules, dry_run, output, listener)
+    run_plan(live_plan(config, given, refit, record, freeze_after, seed, decides))
 
 
 def live_plan(
-    device: str,
-    index: str,
     config: Path | None,
     given: dict[str, Any],
     refit: bool = True,
     record: bool = True,
     freeze_after: str | None = None,
     seed: Path | None = None,
+    rules: Rules | None = None,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError; the device is connected."""
     from streamscope.config import from_toml
+    from streamscope.errors import ConfigError
     from streamscope.session.plan import make_live_plan
 
     settings = from_toml(config, given)
+    device, index = settings.device.type, settings.device.index or "0"
+    if device is None:
+        raise ConfigError(
+            "no device was named, expected --device or device.type in the settings file; give e.g. "
+            "--device miniscope:v4"
+        )
     typer.echo(f"device   {device}, camera {index}: connecting", err=True)
-    plan = make_live_plan(device, index, settings, refit, record, freeze_after, seed)
+
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
+    plan = make_live_plan(device, index, settings, refit, record, freeze_after, seed, rules, tell)
     info = plan.info
     typer.echo(
         f"device   {info.shape[1]}x{info.shape[0]} px at {info.meta.get('measuredFrameRate', info.fps)} Hz, "

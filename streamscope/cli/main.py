@@ -14,8 +14,10 @@ from streamscope._version import __version__
 from streamscope.errors import StreamScopeError
 
 COMMANDS = (
-    *("demo", "replay", "live", "preview", "devices", "doctor", "listen", "set", "freeze", "thaw"),
-    *("refit", "inspect", "export", "config"),
+    *("demo", "replay", "live", "preview", "devices", "doctor"),
+    *("listen", "mark", "set", "freeze", "thaw", "stop", "keys"),
+    *("arm", "disarm", "triggers", "fit-decoder"),
+    *("refit", "inspect", "export", "config", "import-config"),
 )
 EXIT_FAULT = 1
 EXIT_ERROR = 2
@@ -25,7 +27,7 @@ EXIT_INTERRUPTED = 130
 class Commands(TyperGroup):
     """Commands whose modules are imported when they are used, and which end with one sentence on an error.
 
-    Each is the function of its name in the module of its name.
+    Each is the function of its name in the module of its name, - written as _.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -36,7 +38,10 @@ class Commands(TyperGroup):
         """Return a command by its name, None if there is none."""
         if cmd_name not in COMMANDS:
             return None
-        body = getattr(import_module(f"streamscope.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        body = getattr(import_module(f"streamscope.cli.{name}"), name)
+        if isinstance(body, typer.Typer):  # a command with commands of its own
+            return typer.main.get_command(body)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name)(body)
         return typer.main.get_command(single)

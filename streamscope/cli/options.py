@@ -1,12 +1,27 @@
-"""Options that commands share which run a session."""
+"""Options that commands share which run a session, or talk to one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from streamscope.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamscope.trigger.settings import Rules
+
+Endpoint: TypeAlias = Annotated[
+    str, typer.Option(help="Address that the session printed when it began.", metavar="HOST:PORT")
+]
+Keys: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of keys, or a .key_secret file; see: streamscope keys",
+        show_default="none on this machine, else ~/.streamscope/keys",
+    ),
+]
 DeviceType: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -17,6 +32,19 @@ DeviceType: TypeAlias = Annotated[
 Index: TypeAlias = Annotated[
     str,
     typer.Option(help="Which camera (see: streamscope devices), or model: a dry run without hardware."),
+]
+DeviceOfFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="miniscope:TYPE; the types: streamscope devices", show_default="device.type of the settings file"
+    ),
+]
+IndexOfFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Which camera (see: streamscope devices), or model: a dry run without hardware.",
+        show_default="0",
+    ),
 ]
 Led: TypeAlias = Annotated[
     float | None, typer.Option(help="Light, % (V3: of 255).", show_default="0: dark", min=0)
@@ -82,4 +110,59 @@ Blank: TypeAlias = Annotated[
         help="Pixels that are no picture, e.g. metadata.", metavar="Y0:Y1,X0:X1", show_default=False
     ),
 ]
+RulesFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        help="Rules that decide on each frame; armed with: streamscope arm RULE",
+        show_default=False,
+    ),
+]
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Rules decide and note, but nothing is written.")
+]
+OutputDrivers: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        metavar="NAME=DRIVER:...",
+        help="What an output of the rules is here, e.g. laser=fake:",
+        show_default=False,
+    ),
+]
+Listeners: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--listener",
+        metavar="NAME=DRIVER:...",
+        help="Who is told every decision, e.g. log=csv:decisions.csv",
+        show_default=False,
+    ),
+]
+Rois: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Read out these regions from frame 0 and learn nothing: square tiles, or a label image or "
+        "boolean masks (.npy, .npz, .tif, .png).",
+        metavar="grid:24px|FILE",
+        show_default=False,
+    ),
+]
 Refit: TypeAlias = Annotated[bool, typer.Option("--refit/--no-refit", help="Refit the recording at the end.")]
+
+
+def rules_of(
+    file: Path | None, dry_run: bool, outputs: list[str] | None, listeners: list[str] | None
+) -> Rules | None:
+    """Return the rules that the command line asks for, or raise StreamScopeError; None if it asks for none."""
+    if file is None:
+        if dry_run or outputs or listeners:
+            raise ConfigError(
+                "--dry-run, --output and --listener concern rules; give them with --rules FILE.toml"
+            )
+        return None
+    from streamscope.session.rules import parse_named, session_rules
+
+    return session_rules(
+        file, parse_named(outputs or [], "--output"), parse_named(listeners or [], "--listener"), dry_run
+    )

@@ -135,6 +135,17 @@ def tell_diameter(plan: SessionPlan) -> None:
     )
 
 
+def tell_room(plan: SessionPlan) -> None:
+    """Write what a recording takes of the disk and how long that lasts, and warn if it is not long."""
+    if plan.room is None:
+        return
+    console = Console(stderr=True, highlight=False)
+    most = "" if plan.config.compression == "GREY" else "at most "
+    console.print(f"disk     {most}{plan.room.text()}", markup=False, soft_wrap=True)
+    if plan.room.low:
+        console.print(f"note     {plan.room.warning()}", markup=False, soft_wrap=True)
+
+
 def tell_outcome(outcome: Outcome) -> None:
     """Write how a session ended and where its results are."""
     console = Console(highlight=False)
@@ -152,6 +163,8 @@ def outcome_lines(outcome: Outcome) -> list[str]:
         f"age p50 {health.age_p50_ms:.1f} ms, p99 {health.age_p99_ms:.1f} ms at the end",
         f"live     {health.cells} cells, and {health.provisional} provisional",
     ]
+    if outcome.not_kept:
+        lines.append(f"note     {outcome.not_kept}")
     if outcome.recording is not None:
         lines += _recording_lines(outcome.recording, outcome.folder)
     for name, camera in outcome.cameras.items():

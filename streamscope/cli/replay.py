@@ -14,17 +14,25 @@ from streamscope.cli.options import (
     Blank,
     Config,
     Crop,
+    DryRun,
     FreezeAfter,
     Indicator,
+    Keys,
+    Listeners,
     Out,
+    OutputDrivers,
     Refit,
+    Rois,
+    RulesFile,
     SeedFile,
     Subject,
+    rules_of,
 )
 
 if TYPE_CHECKING:
     from streamscope.session.plan import SessionPlan
     from streamscope.session.runner import Outcome
+    from streamscope.trigger.settings import Rules
 
 
 def replay(
@@ -53,6 +61,7 @@ def replay(
     out: Out = None,
     subject: Subject = None,
     bind: Bind = None,
+    keys: Keys = None,
     loop: Annotated[int, typer.Option(help="Play the recording so many times.")] = 1,
     freeze_after: FreezeAfter = None,
     seed: SeedFile = None,
@@ -60,19 +69,15 @@ def replay(
     bin_px: Bin = None,
     bin_frames: BinFrames = None,
     blank: Blank = None,
-    rois: Annotated[
-        str | None,
-        typer.Option(
-            help="Read out these regions from frame 0 and learn nothing: square tiles, or a label image or "
-            "boolean masks (.npy, .npz, .tif, .png).",
-            metavar="grid:24px|FILE",
-            show_default=False,
-        ),
-    ] = None,
+    rois: Rois = None,
     record: Annotated[
-        bool, typer.Option("--record", help="Write every frame into the session folder, uncompressed.")
+        bool, typer.Option("--record", help="Write every frame into the session folder, without loss.")
     ] = False,
     refit: Refit = True,
+    rules: RulesFile = None,
+    dry_run: DryRun = False,
+    output: OutputDrivers = None,
+    listener: Listeners = None,
 ) -> None:
     """Play a recording as if it were the camera: live traces on the wire, then a refitted session file.
 
@@ -93,8 +98,10 @@ def replay(
         "prepare.bin_frames": bin_frames,
         "prepare.blank": blank,
         "wire.bind": bind,
+        "wire.keys": None if keys is None else str(keys),
     }
-    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed, record))
+    decides = rules_of(rules, dry_run, output, listener)
+    run_plan(plan_of(source, config, given, speed, loop, refit, freeze_after, seed, record, decides))
 
 
 def plan_of(
@@ -107,6 +114,7 @@ def plan_of(
     freeze_after: str | None = None,
     seed: Path | None = None,
     record: bool = False,
+    rules: Rules | None = None,
 ) -> SessionPlan:
     """Return the plan of what the command line asks for, or raise StreamScopeError."""
     from streamscope.config import from_toml
@@ -116,16 +124,19 @@ def plan_of(
         typer.echo(text, err=True)
 
     settings = from_toml(config, given)
-    return make_plan(source, settings, parse_speed(speed), loop, refit, tell, freeze_after, seed, record)
+    return make_plan(
+        source, settings, parse_speed(speed), loop, refit, tell, freeze_after, seed, record, rules
+    )
 
 
 def run_plan(plan: SessionPlan) -> Outcome:
     """Run a session with its progress in the terminal, say what came out, and return how it ended."""
-    from streamscope.cli.progress import Progress, tell_diameter, tell_outcome, tell_warnings
+    from streamscope.cli.progress import Progress, tell_diameter, tell_outcome, tell_room, tell_warnings
     from streamscope.session.runner import run_session
 
     tell_warnings(plan.info)
     tell_diameter(plan)
+    tell_room(plan)
     try:
         with Progress() as progress:
             outcome = run_session(plan, progress)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from streamscope.cli.options import Keys
 from streamscope.errors import ConfigError
 from streamscope.wire.client import Subscriber
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT
@@ -21,13 +22,14 @@ def set(
     endpoint: Annotated[
         str, typer.Option(help="Address that the session printed when it began.")
     ] = DEFAULT_ENDPOINT,
+    keys: Keys = None,
 ) -> None:
     """Change settings of the device that a running session watches; prints the first frame that shows them.
 
     Example: streamscope set led=30 gain=medium
     """
     values = dict(map(read_setting, settings))
-    with Subscriber(endpoint, STATUS, connect_timeout_s=TIMEOUT_S) as session:
+    with Subscriber(endpoint, STATUS, connect_timeout_s=TIMEOUT_S, keys=keys) as session:
         reply = session.ask("set", values=values)
     kept = ", ".join(f"{name} {value}" for name, value in reply["values"].items())
     typer.echo(f"{kept} from frame {reply['frame']} on")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from streamscope.cli.freeze import held_from
+from streamscope.cli.options import Keys
 from streamscope.wire.endpoints import DEFAULT_ENDPOINT
 
 
@@ -14,6 +15,7 @@ def thaw(
     endpoint: Annotated[
         str, typer.Argument(help="address that the session printed when it began")
     ] = DEFAULT_ENDPOINT,
+    keys: Keys = None,
 ) -> None:
     """Let a frozen session learn on: new cells, changed footprints.
 
@@ -21,4 +23,4 @@ def thaw(
 
     Example: streamscope thaw tcp://127.0.0.1:5570
     """
-    typer.echo(f"thawed from frame {held_from(endpoint, 'thaw')} on")
+    typer.echo(f"thawed from frame {held_from(endpoint, 'thaw', keys)} on")

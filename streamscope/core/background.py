@@ -140,6 +140,11 @@ def spread_up(low: FloatArray, step: int, out: FloatArray) -> None:
     kernels.spread_up(low, step, out)
 
 
+def subtract_spread(low: FloatArray, step: int, image: FloatArray) -> None:
+    """Subtract U times `low` (h, w) from `image` (H, W), as `spread_up` would give it."""
+    kernels.subtract_spread(low, step, image)
+
+
 def by_offset(W: FloatArray) -> FloatArray:
     """Return ring weights (P', n) ring offset by ring offset, (n, P'), as `apply_ring` wants them."""
     return np.ascontiguousarray(W.T)

@@ -46,20 +46,20 @@ class FrameBuffer:
         frame: int,
         blocks: FloatArray,
         rest: FloatArray,
-        background: FloatArray,
         u: FloatArray,
         seen: FloatArray,
         y: FloatArray,
         c: FloatArray,
-    ) -> None:
-        """Store a frame in place of the oldest."""
+    ) -> int:
+        """Store a frame in place of the oldest; return its slot, where its `background` is to follow."""
         slot = self.n_seen % self.size
         sparse.encode(aligned, np.float32(_SCALE), self.frames[slot])
         self.rects[slot] = field
-        self.blocks[slot], self.rest[slot], self.background[slot] = blocks, rest, background
+        self.blocks[slot], self.rest[slot] = blocks, rest
         self.index[slot] = frame
         self.u[slot], self.seen[slot], self.y[slot], self.c[slot] = u, seen, y, c
         self.n_seen += 1
+        return slot
 
     def clear(self) -> None:
         """Forget all frames."""

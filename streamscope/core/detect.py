@@ -13,13 +13,13 @@ from streamscope.core.aperture import outside
 from streamscope.core.background import RingGeometry
 from streamscope.core.crew import Crew
 from streamscope.core.kernels import score
-from streamscope.types import BoolArray, FloatArray
+from streamscope.types import BoolArray, FloatArray, LongArray
 
 _LEAST_SHARE = 0.8  # of frames in which a site must be in the field
 _MAX_CANDIDATES = 200
 _NOISE_MEMORY_S = 20.0
 _SETTLE_FRAMES = 8  # before the noise of the score is known
-_TOGETHER = 32  # frames that go into the score in one go, most often at the end of the block
+_BEFORE = 2  # frames that a second difference needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +55,38 @@ class Detector:
         self._zmax = np.zeros(grid.grid, np.float32)
         self._outside = hidden(config, grid)
         self._n = 0
-        self._waiting = np.zeros((_TOGETHER, *grid.grid), np.float32)  # frames that are not in the score yet
-        self._insides = np.zeros((_TOGETHER, 4), np.int64)
-        self._n_waiting = 0
 
     def restart(self) -> None:
         """Forget all frames."""
         self.planes.fill(0)
         self._zmax.fill(0)
-        self._n = self._n_waiting = 0
+        self._n = 0
 
-    def update(self, residual: FloatArray, field: tuple[int, int, int, int]) -> None:
-        """Let the residual (h, w) of one frame into the score: at the latest when the candidates are asked for."""
-        step = self._grid.step
-        y0, y1, x0, x1 = field
-        self._waiting[self._n_waiting] = residual
-        self._insides[self._n_waiting] = -(-y0 // step), y1 // step, -(-x0 // step), x1 // step
-        self._n_waiting += 1
-        if self._n_waiting == _TOGETHER or self._n < 2:
-            self._score_waiting()
+    def update(self, residuals: FloatArray, fields: LongArray) -> None:
+        """Let the residuals (n, h, w) of frames into the score, all in one go: its state is then moved only once.
 
-    def _score_waiting(self) -> None:
-        """Let the frames that wait into the score, all in one go: its state is then moved only once."""
-        n = self._n_waiting
-        frames, self._n_waiting = self._waiting[:n], 0
-        self._crew.map(self._blur, frames)
+        `fields` (n, 4) holds the rows y0, y1 and columns x0, x1 that each frame showed, px. The residuals are blurred
+        in place.
+        """
+        self._crew.map(self._blur, residuals)
+        if self._n < _BEFORE:  # no second difference yet
+            first = residuals[: _BEFORE - self._n]
+            self._n += len(first)
+            for residual in first:
+                self.planes[1], self.planes[0] = self.planes[0].copy(), residual
+            residuals, fields = residuals[len(first) :], fields[len(first) :]
+        if len(residuals):
+            self._score(residuals, fields)
+
+    def _score(self, frames: FloatArray, fields: LongArray) -> None:
+        n, step = len(frames), self._grid.step
+        y0, y1, x0, x1 = fields.T
+        insides = np.stack([-(-y0 // step), y1 // step, -(-x0 // step), x1 // step], 1)
         number = np.arange(self._n + 1, self._n + n + 1)
         self._n += n
-        if self._n <= 2:  # no second difference yet
-            self.planes[1], self.planes[0] = self.planes[0].copy(), frames[-1]
-            return
         rates = (1 / np.minimum(number - 2, self._memory)).astype(np.float32)
         quantile_rates = (np.maximum(0.02, 2.0 / number) * 20 / self._fps).astype(np.float32)
-        counts, insides = number >= _SETTLE_FRAMES, self._insides[:n]
+        counts = number >= _SETTLE_FRAMES
         self._crew.map(
             lambda rows: score.update_score(
                 frames,
@@ -109,8 +108,6 @@ class Detector:
 
     def candidates(self) -> list[Candidate]:
         """Return the maxima of the block that ends here, at most 200, strongest first, and begin a new block."""
-        if self._n_waiting:
-            self._score_waiting()
         self._zmax[self._outside] = 0
         places = np.zeros((int(np.count_nonzero(self._zmax >= self._threshold)), 2), np.int64)
         n = score.local_maxima(

@@ -8,17 +8,19 @@ Frozen, it only follows the static background; everything else stays as it is un
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from streamscope.config import EngineConfig
 from streamscope.core.aperture import border_distance
-from streamscope.core.background import apply_ring, bin_down, ring_mean_weights, spread_up
+from streamscope.core.background import apply_ring, bin_down, ring_mean_weights, subtract_spread
 from streamscope.core.births import Birth, Births
 from streamscope.core.crew import Crew
 from streamscope.core.demix import Demix, field_of
-from streamscope.core.detect import Detector
+from streamscope.core.detect import Candidate, Detector
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.evidence import Evidence
 from streamscope.core.kernels import sparse
@@ -38,9 +40,14 @@ _SILENT_SN = 4.0  # peaks of a block below this may be noise
 _LEAST_ROUNDNESS = 0.65  # of a refined footprint
 _CONFIRM_BORDER = 0.5  # least distance of the bright part from the border, cell diameters
 _RETIRE_BORDER = 0.4
+_PATIENCE = (
+    2.0  # times the silence after which a provisional component goes: then it goes though it is active
+)
+_WATCH_S = 60.0  # in which a cell outshines its neighbours once
 _SEED_ENERGY = 2000.0  # sum of squared activity, noise units, that yesterday's footprint counts for
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
 _START_OVER_BLOCKS = (1, 2, 3, 5, 8)
+_TOGETHER = 32  # frames whose background and score are formed in one go, most often at the end of the block
 _LIGHT_FRAMES = 5  # that tell how bright the light is at the end of a block
 
 
@@ -68,10 +75,11 @@ class Learner:
         self._evidence = Evidence(config)
         self._kinetics = SessionKinetics(config, crew)
         self._light = Light()
-        self._background = np.zeros(self.model.geometry.grid, np.float32)
-        self._fine = np.zeros(self.model.fine.grid, np.float32)
-        self._fine_background = np.zeros(self.model.fine.grid, np.float32)
+        self._crew = crew
+        self._fine = np.zeros((_TOGETHER, *self.model.fine.grid), np.float32)
+        self._late: list[int] = []  # slots of the frames in `_fine`, whose background and score are to come
         self._events: list[ComponentEvent] = []
+        self._sites: dict[int, Candidate] = {}  # where components were found, by id
         self._n = self._in_block = self._n_blocks = 0
         self._unseen = 0  # frame periods since the last frame that was learned from
         self._frozen = False
@@ -104,9 +112,12 @@ class Learner:
             self._unseen = 0
         self._in_block += 1
         self._n_frozen += self._frozen
+        if len(self._late) == _TOGETHER:
+            self._catch_up()
         if self._in_block < self._block or self._n < self._block:
             return None
         self._in_block = 0
+        self._catch_up()
         if self._frozen:
             return self._keep_up(result.index)
         self._n_blocks += 1
@@ -114,10 +125,12 @@ class Learner:
 
     def freeze(self) -> None:
         """Keep components, footprints, ring and time constants as they are, from the next frame on."""
+        self._catch_up()
         self._frozen = True
 
     def thaw(self) -> None:
         """Learn on from the next frame; time spent frozen is no silence of what could not be confirmed then."""
+        self._catch_up()
         self._frozen = False
         self.model.active_at += self._n_frozen
         self._n_frozen = 0
@@ -126,35 +139,49 @@ class Learner:
     # -- frame by frame
 
     def _observe(self, aligned: FloatArray, result: FrameResult) -> None:
-        """Score and remember a frame."""
+        """Remember a frame; its background and its score wait until the block ends."""
         model, demix, memory = self.model, self._demix, self.memory
         field = field_of(self._shape, result.shift)
         self._n += 1
         demix.center(aligned, model.b0, result.shift)
+        bin_down(demix.x, model.fine.step, self._fine[len(self._late)])
         y = demix.solve(model.footprints, model.V, model.solve)
         c = memory.activity(y, self._unseen)
         rest = memory.without_cells(demix.blocks, c)
-        apply_ring(model.ring, model.geometry, rest[None], self._background.reshape(1, -1))
-        if self._n_blocks and not self._frozen:  # the first block is scored when it ends and b0 is known
-            self._score(demix.x, self._background, c, field)
         model.follow(aligned, field, c, self._n, self._config.frames(_MEAN_MEMORY_S))
         blocks = demix.blocks.reshape(-1) + model.b0_blocks
         u, seen = demix.u + model.still, demix.seen + model.still_seen
-        background = self._background.reshape(-1)
-        memory.buffer.push(aligned, field, result.index, blocks, rest, background, u, seen, y, c)
+        self._late.append(memory.buffer.push(aligned, field, result.index, blocks, rest, u, seen, y, c))
         memory.history.offer(result.index, blocks, c)
         memory.window.push(y, c)
 
-    def _score(
-        self, x: FloatArray, background: FloatArray, c: FloatArray, field: tuple[int, int, int, int]
-    ) -> None:
-        """Update the detection score with what the model, B (h, w) included, does not explain of a centred frame."""
-        model, fine, detail = self.model, self._fine, self.model.detail
-        bin_down(x, model.fine.step, fine)
-        spread_up(background, model.geometry.step // model.fine.step, self._fine_background)
-        fine -= self._fine_background
-        sparse.subtract_components(detail.indptr, detail.bins, detail.values, c, fine.reshape(-1))
-        self._detector.update(fine, field)
+    def _catch_up(self) -> None:
+        """Form the background of the frames that came last, and let them into the score, all in one go.
+
+        At full speed the pipeline has then run ahead, and the second core is free.
+        """
+        slots, self._late = self._late, []
+        scored = self._n_blocks > 0 and not self._frozen  # the first block when it ends and b0 is known
+        self._crew.map(
+            lambda part: self._explain(slots[slice(*part)], self._fine[slice(*part)], scored),
+            self._crew.share(0, len(slots)),
+        )
+        if scored and slots:
+            self._detector.update(self._fine[: len(slots)], self.memory.buffer.rects[slots])
+
+    def _explain(self, slots: list[int], residuals: FloatArray, scored: bool) -> None:
+        """Form the background of stored frames; take it and the cells out of them on the detection grid (n, h, w)."""
+        model, buffer, detail = self.model, self.memory.buffer, self.model.detail
+        for first, last in _runs(slots):
+            apply_ring(model.ring, model.geometry, buffer.rest[first:last], buffer.background[first:last])
+        if not scored:
+            return
+        for slot, residual in zip(slots, residuals, strict=True):
+            low = buffer.background[slot].reshape(model.geometry.grid)
+            subtract_spread(low, model.geometry.step // model.fine.step, residual)
+            sparse.subtract_components(
+                detail.indptr, detail.bins, detail.values, buffer.c[slot], residual.reshape(-1)
+            )
 
     # -- block by block
 
@@ -251,13 +278,20 @@ class Learner:
             model.take_ring(ring_mean_weights(model.b0_blocks, model.geometry))
             model.rebuild()
         self._detector.restart()
-        buffer, x = memory.buffer, self._demix.x
-        for slot in buffer.order():
+        order = [int(slot) for slot in memory.buffer.order()]
+        for first in range(0, len(order), _TOGETHER):
+            self._late = order[first : first + _TOGETHER]
+            self._crew.map(lambda part: self._center_again(*part), self._crew.share(0, len(self._late)))
+            self._catch_up()
+
+    def _center_again(self, start: int, stop: int) -> None:
+        """Centre and bin the frames start..stop of those that wait, which are stored."""
+        buffer, x = self.memory.buffer, np.empty(self._shape, np.float32)
+        for i in range(start, stop):
+            slot = self._late[i]
             y0, y1, x0, x1 = (int(v) for v in buffer.rects[slot])
-            sparse.decode_centered(buffer.frames[slot], buffer.scale, model.b0, y0, y1, x0, x1, x)
-            background = buffer.background[slot : slot + 1]
-            apply_ring(model.ring, model.geometry, buffer.rest[slot : slot + 1], background)
-            self._score(x, background.reshape(model.geometry.grid), buffer.c[slot], (y0, y1, x0, x1))
+            sparse.decode_centered(buffer.frames[slot], buffer.scale, self.model.b0, y0, y1, x0, x1, x)
+            bin_down(x, self.model.fine.step, self._fine[i])
 
     def _settle_baselines(self) -> None:
         """Move the mode of each trace into b0, a bounded step at a time."""
@@ -292,6 +326,7 @@ class Learner:
             k = self.model.add(birth.column, birth.centre, frame, birth.sn, birth.peak_sn)
             self._shapes.add(birth.column)
             self._evidence.add()
+            self._sites[self.model.ids[k]] = birth.site
             y, x = birth.centre
             self._events.append(
                 ComponentEvent(
@@ -333,7 +368,7 @@ class Learner:
             return
         for pair in pairs:
             if pair.remainder:
-                self._births.leave_alone(*model.centres[pair.weaker])
+                self._give_up(pair.weaker)
         named = [self._named_last(pair.weaker, pair.stronger) for pair in pairs]
         for weaker, stronger in named:
             self._events.append(ComponentEvent("merged", model.ids[weaker], frame, into=model.ids[stronger]))
@@ -349,34 +384,47 @@ class Learner:
     def _retire(self, frame: int) -> None:
         """Give up what is no cell after all.
 
-        That is what was never confirmed and has been silent for long (noise, or a flash of something else), and
+        That is what was never confirmed and has been silent for long (noise, or a flash of something else), or has
+        had small activity for twice as long (background), what has no events but its neighbours', and
         what does not look like a cell once its footprint is known from many frames: the rest that a bright cell
         leaves around it, or a strip along the border. What was seeded stays: that it is a cell was known before.
         """
         model = self.model
         silent = frame - model.active_at > self._config.frames(self._config.detect.give_up_s)
-        from_border = self._from_border()
+        seconds, give_up_s = self._shapes.seconds, self._config.detect.give_up_s
+        from_border, outshone = self._from_border(), self._evidence.outshone(model, seconds > _WATCH_S)
         gone: dict[int, str] = {}
         for k in range(model.n):
             if model.ids[k] in self._seeded:
                 continue
-            if reason := self._no_cell(k, from_border[k]):
+            if reason := self._no_cell(k, from_border[k], outshone[k]):
                 gone[k] = reason
                 self._births.leave_alone(*model.centres[k])
-            elif silent[k] and model.status[k] != CONFIRMED:
-                gone[k] = f"never confirmed, silent for {self._config.detect.give_up_s:g} s"
+                if outshone[k]:
+                    self._evidence.judge_anew(model, k)
+            elif model.status[k] != CONFIRMED and (silent[k] or seconds[k] > _PATIENCE * give_up_s):
+                why = f", silent for {give_up_s:g} s" if silent[k] else f" in {_PATIENCE * give_up_s:g} s"
+                gone[k] = f"never confirmed{why}"
+                self._give_up(k)
         if gone:
             for k, reason in gone.items():
                 self._events.append(ComponentEvent("retired", model.ids[k], frame, reason=reason))
             self._remove(list(gone))
 
-    def _no_cell(self, k: int, from_border: float) -> str:
-        """Return why the footprint of a component cannot be that of a cell, or nothing."""
+    def _give_up(self, k: int) -> None:
+        """Let nothing be born soon where a component was found, unless the site shows more than it did then."""
+        y, x = (float(v) for v in self.model.centres[k])
+        self._births.give_up(self._sites.get(self.model.ids[k], Candidate(y, x, math.inf)))
+
+    def _no_cell(self, k: int, from_border: float, outshone: bool) -> str:
+        """Return why a component cannot be a cell, or nothing."""
         roundness = self._shapes.roundness[k]
         if roundness < _LEAST_ROUNDNESS:
             return f"no cell by its shape, r {roundness:.2f} with a round one"
         if self.model.status[k] == CONFIRMED and from_border < _RETIRE_BORDER:
             return "its light lies at the border"
+        if outshone:
+            return "no events but its neighbours'"
         return ""
 
     def _from_border(self) -> DoubleArray:
@@ -387,6 +435,8 @@ class Learner:
 
     def _remove(self, positions: list[int]) -> None:
         """Take components out of model and memory."""
+        for k in positions:
+            self._sites.pop(self.model.ids[k], None)
         keep = self.model.remove(positions)
         self._shapes.keep(keep)
         self._evidence.keep(keep)
@@ -416,3 +466,9 @@ class Learner:
                 y, x = (float(v) for v in model.centres[k])
                 snr = float(model.peak[k])
                 self._events.append(ComponentEvent("confirmed", model.ids[k], frame, y=y, x=x, snr=snr))
+
+
+def _runs(slots: list[int]) -> list[tuple[int, int]]:
+    """Return where runs of consecutive slots begin and end: one, or two where the buffer begins anew."""
+    breaks = [i for i in range(1, len(slots)) if slots[i] != slots[i - 1] + 1]
+    return [(slots[a], slots[b - 1] + 1) for a, b in pairwise([0, *breaks, len(slots)])]

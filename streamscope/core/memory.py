@@ -9,6 +9,7 @@ from streamscope.core.background import fit_ring_rows, ring_mean_weights
 from streamscope.core.buffer import CoarseHistory, FrameBuffer, TraceWindow
 from streamscope.core.crew import Crew
 from streamscope.core.deconvolve import OnlineOasis, deconvolve
+from streamscope.core.epoch import CONFIRMED
 from streamscope.core.kernels import sparse
 from streamscope.core.model import Model
 from streamscope.types import FloatArray, Footprints, LongArray
@@ -191,11 +192,17 @@ class Memory:
             self.history.fill(int(k), buffer.index[order], buffer.c[order, k])
 
     def fit_ring(self) -> None:
-        """Fit the ring on the remembered blocks, less static background and cells."""
+        """Fit the ring on the remembered blocks, less static background and confirmed cells.
+
+        A component that is background would keep it from the ring, which would then predict less, so that the
+        component takes more and is confirmed in the end: nothing else pulls it back.
+        """
         model, history = self.model, self.history
         n = history.n
         rest = np.empty((n, model.geometry.n_bins), np.float32)
-        self._subtract_model(history.blocks[:n], history.c[:n], rest)
+        c = history.c[:n]
+        sure = np.array(model.status) == CONFIRMED
+        self._subtract_model(history.blocks[:n], np.where(sure, c, np.float32(0)), rest)
         self._crew.map(
             lambda part: _take_mean_off(rest[:, slice(*part)]), self._crew.share(0, model.geometry.n_bins)
         )

@@ -134,7 +134,7 @@ class Model:
         """Derive everything that depends on the footprints and the ring."""
         self.footprints = Footprints.from_columns(self.shape, self.columns)
         VDA, _ = self._crew.map(lambda derive: derive(), (self._derive_background, self._derive_overlaps))
-        self.solve = inverse_of(self.AtA, VDA, self.centres, self._diameter)
+        self.solve = inverse_of(self.AtA, VDA, self.centres, self._diameter, self._crew)
         self._project_b0()
 
     def _derive_background(self) -> SparseRows:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from streamscope.config import EngineConfig
 from streamscope.core.aperture import depth
-from streamscope.core.kernels import filters, warp
-from streamscope.core.piecewise import Piecewise, Registered
+from streamscope.core.edges import SensorEdges
+from streamscope.core.kernels import edges, filters, warp
+from streamscope.core.piecewise import Piecewise, Registered, leveled
 from streamscope.core.quality import (
     LASTING_S,
     LEAST_STRUCTURE,
@@ -37,8 +38,9 @@ from streamscope.types import FLAG_BAD_MOTION, FLAG_SATURATED, DoubleArray, Floa
 _INNER, _OUTER = 0.25, 0.42  # standard deviations of the two blurs, cell diameters,
 _INNER_PX, _OUTER_PX = (1.2, 2.0), (2.5, 4.0)  # and within these, px at working resolution
 _REFRESH_FRAMES = 8  # the template's spectrum is renewed this often, once it is settled
+_LEARN_ANEW = 20  # frames that a template weighs that had edges of the sensor in it
 _CLIP_SD = 2.0
-_STEADINESS = 0.2  # residual variance below this share of the mean earns a pixel no larger vote
+_STEADINESS = 0.05  # residual variance below this share of the mean earns a pixel no larger vote
 _NEWTON_STEPS = 2
 _LARGEST_STEP_PX, _LARGEST_WAY_PX = 0.7, 1.5
 _SMALLEST_GAIN = 0.05
@@ -209,13 +211,29 @@ class Template:
         self.equations[3] = float(np.vdot(self._weighted, self.mean)) + 1e-12
         self.spectrum = self._correlation.spectrum_of(self._weighted)
 
-    def follow(self, moved: FloatArray, gain: float, rate: float) -> None:
-        """Let a registered frame into the running means."""
-        warp.update_template(moved, np.float32(gain), np.float32(rate), self.mean, self.variance)
+    def follow(self, moved: FloatArray, gain: float, rate: float, kept: FloatArray | None = None) -> None:
+        """Let a registered frame into the running means, where `kept` is 1 if it is given."""
+        if kept is None:
+            warp.update_template(moved, np.float32(gain), np.float32(rate), self.mean, self.variance)
+        else:
+            edges.follow_where(moved, np.float32(gain), np.float32(rate), kept, self.mean, self.variance)
+
+
+@dataclass(slots=True)
+class Votes:
+    """A template with the votes that its pixels have in one frame."""
+
+    mean: FloatArray
+    weight: FloatArray
+    clip: FloatArray
+    equations: DoubleArray
 
 
 class Matcher:
-    """Finds the shift of one band-passed image against a template."""
+    """Finds the shift of one band-passed image against a template.
+
+    With `keep`, (h, w) at the places of the sensor, only pixels that are 1 there have a vote.
+    """
 
     def __init__(self, shape: tuple[int, int], max_shift_px: float, votes: FloatArray | None = None) -> None:
         self.max_lag = int(min(math.ceil(max_shift_px), shape[0] // 3, shape[1] // 3))
@@ -225,9 +243,16 @@ class Matcher:
         self._start, self._found = np.zeros(2), np.zeros(4)
         self._limits = np.array([_LARGEST_STEP_PX, _LARGEST_WAY_PX, _SMALLEST_GAIN])
         self._correlation = Correlation(shape, votes)
+        self.kept: FloatArray | None = None  # what `keep` was, at the places of the template
+        self._masked, self._kept, self._votes = (np.ones(shape, np.float32) for _ in range(3))
+        self._equations = np.zeros(4)
 
-    def coarse(self, image: FloatArray, template: Template) -> tuple[float, float, bool]:
+    def coarse(
+        self, image: FloatArray, template: Template, keep: FloatArray | None = None
+    ) -> tuple[float, float, bool]:
         """Return the shift at the correlation's peak, and whether the peak lies inside the window."""
+        if keep is not None:
+            image = np.multiply(image, keep, out=self._masked)
         factor = self._correlation.factor
         m = -(-self.max_lag // factor)
         window = self._correlation.at_lags(image, template.spectrum, m)
@@ -241,19 +266,26 @@ class Matcher:
         return factor * (iy - m + dy), factor * (ix - m + dx), True
 
     def refine(
-        self, image: FloatArray, template: Template, dy: float, dx: float, steps: int = _NEWTON_STEPS
+        self,
+        image: FloatArray,
+        template: Template,
+        dy: float,
+        dx: float,
+        steps: int = _NEWTON_STEPS,
+        keep: FloatArray | None = None,
     ) -> tuple[float, float, float]:
         """Return the shift after Gauss-Newton steps and the weighted correlation there.
 
         Leaves the registered image in `moved` and its gain against the template in `gain`.
         """
         self._start[:] = dy, dx
+        votes = self._vote(template, dy, dx, keep)
         warp.refine(
             image,
-            template.mean,
-            template.weight,
-            template.clip,
-            template.equations,
+            votes.mean,
+            votes.weight,
+            votes.clip,
+            votes.equations,
             self._start,
             self._limits,
             steps,
@@ -263,6 +295,35 @@ class Matcher:
         )
         dy, dx, self.gain, quality = self._found.tolist()
         return dy, dx, quality
+
+    @property
+    def weight(self) -> FloatArray | None:
+        """Return the votes of the image just registered; None: those of the template."""
+        return None if self.kept is None else self._votes
+
+    def reference(self, template: Template) -> Template | Votes:
+        """Return a template with the votes of the image just registered; valid until the next one."""
+        if self.kept is None:
+            return template
+        return Votes(template.mean, self._votes, template.clip, self._equations)
+
+    def _vote(self, template: Template, dy: float, dx: float, keep: FloatArray | None) -> Template | Votes:
+        """Find and return the votes of an image that lies near (dy, dx)."""
+        self.kept = None if keep is None else self._kept
+        if keep is None:
+            return template
+        edges.votes_where(
+            template.weight,
+            keep,
+            round(dy),
+            round(dx),
+            template.mean,
+            template.equations,
+            self._kept,
+            self._votes,
+            self._equations,
+        )
+        return self.reference(template)
 
 
 def _peak(left: float, middle: float, right: float) -> float:
@@ -303,12 +364,12 @@ class Scene:
         self._memory = memory
         self._anchor: Template | None = None
 
-    def match(self, matcher: Matcher, image: FloatArray) -> Match:
+    def match(self, matcher: Matcher, image: FloatArray, keep: FloatArray | None = None) -> Match:
         """Return where a band-passed image lies; the matcher holds it, registered."""
         template = self.template
-        dy, dx, inside = matcher.coarse(image, template)
-        dy, dx, agreement = matcher.refine(image, template, dy, dx)
-        bands = band_agreements(matcher.moved, template.mean, template.weight, dy)
+        dy, dx, inside = matcher.coarse(image, template, keep)
+        dy, dx, agreement = matcher.refine(image, template, dy, dx, keep=keep)
+        bands = band_agreements(matcher.moved, template.mean, matcher.reference(template).weight, dy)
         return Match(dy, dx, agreement, inside, bands)
 
     def judge(self, found: Match, look: Look, matcher: Matcher) -> int:
@@ -326,7 +387,7 @@ class Scene:
         self.quality.remember(found.agreement, look, found.bands)
         self.n += 1
         template = self.template
-        template.follow(matcher.moved, matcher.gain, 1.0 / min(self.n, self._memory))
+        template.follow(matcher.moved, matcher.gain, 1.0 / min(self.n, self._memory), matcher.kept)
         if self.n < 100 or self.n % _REFRESH_FRAMES == 0:
             template.refresh()
         if self.n == self._memory:
@@ -393,6 +454,7 @@ class Motion:
         self._window = votes_by_place(config, self._band_pass)
         self._matcher = make_matcher(config, self._band_pass)
         self._piecewise = Piecewise(config, self._band_pass.shape, factor)
+        self._edges = SensorEdges(self._band_pass.shape, self._memory)
 
     def update(self, image: NDArray[np.generic]) -> Shift:
         """Register one frame and let it into the template afterwards.
@@ -415,7 +477,7 @@ class Motion:
                 return Shift(quality=0.0, ok=False, flags=FLAG_BAD_MOTION | light)
             self._scene = Scene(filtered, self._memory, self._window)
             return Shift(flags=light)
-        found = self._scene.match(matcher, filtered)
+        found = self._scene.match(matcher, filtered, self._edges.keep)
         if flags := self._scene.judge(found, look, matcher):
             again = self._back(filtered, look)
             if again is None:
@@ -424,25 +486,36 @@ class Motion:
             found = again
         self._coming = None
         self._last = (found.dy, found.dx)
-        registered = Registered(filtered, matcher.moved, found.dy, found.dx, matcher.gain)
-        field = self._piecewise.update(registered, self._scene.template)
+        registered = Registered(filtered, matcher.moved, found.dy, found.dx, matcher.gain, matcher.weight)
+        template = self._scene.template
+        if self._edges.update(filtered, template.mean, found.dy, found.dx, matcher.gain):
+            self._scene.n = min(self._scene.n, _LEARN_ANEW)
+        self._piecewise.update(registered, matcher.reference(template))
         self._scene.learn(matcher, found, look)
-        factor = self._band_pass.factor
-        return Shift(factor * found.dy, factor * found.dx, found.agreement, field=field, flags=light)
+        return self._shift(found.agreement, flags=light)
+
+    def _shift(self, agreement: float, ok: bool = True, flags: int = 0) -> Shift:
+        """Return the last good shift and field; the mean of the field over the frame is in the shift."""
+        factor, field = self._band_pass.factor, self._piecewise.field
+        dy, dx = (factor * value for value in self._last)
+        if field is None:
+            return Shift(dy, dx, agreement, ok, flags=flags)
+        mean, field = leveled(field)
+        return Shift(dy + float(mean[0]), dx + float(mean[1]), agreement, ok, field, flags)
 
     def repeat(self, flags: int, agreement: float = 0.0) -> Shift:
         """Return the last good shift for a frame that is not used for the reasons given as flags."""
-        dy, dx = (self._band_pass.factor * way for way in self._last)
-        return Shift(dy, dx, agreement, ok=False, field=self._piecewise.field, flags=flags)
+        return self._shift(agreement, ok=False, flags=flags)
 
     def _back(self, filtered: FloatArray, look: Look) -> Match | None:
         """Return where a frame lies on the scene before, which takes its place again, or None if it does not."""
         if self._former is None:
             return None
-        found = self._former.match(self._matcher, filtered)
+        found = self._former.match(self._matcher, filtered, self._edges.keep)
         if self._former.judge(found, look, self._matcher):
             return None
         self._scene, self._former = self._former, self._scene
+        self._edges = SensorEdges(self._band_pass.shape, self._memory)
         return found
 
     def _look_elsewhere(self, filtered: FloatArray, look: Look) -> None:
@@ -450,7 +523,7 @@ class Motion:
         scene, matcher = self._scene, self._matcher
         assert scene is not None
         if self._coming is not None:
-            found = self._coming.match(matcher, filtered)
+            found = self._coming.match(matcher, filtered, self._edges.keep)
             alike = found.agreement > scene.quality.least
             if alike and not self._coming.judge(found, look, matcher):
                 self._coming.learn(matcher, found, look)
@@ -469,11 +542,12 @@ class Motion:
         place = (found.dy, found.dx) if found.inside and found.agreement > _SAME_PLACE else self._last
         coming.move(*place)
         self._scene, self._former = coming, scene
+        self._edges = SensorEdges(self._band_pass.shape, self._memory)  # the sensor may look different too
 
     def state(self) -> dict[str, np.ndarray | float | int]:
         """Return all that is needed to go on from here."""
         out: dict[str, np.ndarray | float | int] = {"last": np.array(self._last)}
-        parts = {name: getattr(self, f"_{name}") for name in (*_SCENES, "piecewise")}
+        parts = {name: getattr(self, f"_{name}") for name in (*_SCENES, "piecewise", "edges")}
         for part, held in parts.items():
             if held is not None:
                 out |= {f"{part}.{name}": value for name, value in held.state().items()}
@@ -492,6 +566,7 @@ class Motion:
             setattr(self, f"_{name}", Scene.from_state(self._memory, self._window, held) if held else None)
         shape, factor = self._band_pass.shape, self._band_pass.factor
         self._piecewise = Piecewise.from_state(config, shape, factor, _part(state, "piecewise."))
+        self._edges = SensorEdges.from_state(self._memory, _part(state, "edges."))
         return self
 
 

@@ -34,6 +34,10 @@ _PRIOR_SD = 0.045
 _PRIOR_REACH = 16.0
 _MOST_NODES, _MOST_BLOCKS = 7, 20  # along each side: what a refresh costs grows with both
 
+# Times the memory of the template.
+_SETTLED = 1 / 6  # before, it says nothing of bends
+_SCATTER = 1 / 3  # memory of how far blocks scatter
+
 _MEMORY_S = 0.35  # within which a bend is forgotten
 _EVERY = 4  # the question whether there are bends is put to one in so many frames
 _RULE_MEMORY = 100  # questions
@@ -59,6 +63,7 @@ class Registered:
     dy: float  # px of this image
     dx: float
     gain: float  # against the template
+    weight: FloatArray | None = None  # (h, w) votes of this frame; None: those of the template
 
 
 class FieldFit:
@@ -135,7 +140,7 @@ class FieldFit:
                 frame.moved,
                 reference.mean,
                 np.float32(frame.gain),
-                reference.weight,
+                reference.weight if frame.weight is None else frame.weight,
                 reference.clip,
                 (y0, y1, x0, x1),
                 self.block,
@@ -197,8 +202,8 @@ class Piecewise:
         self._fit = FieldFit(config, shape, factor)
         self._filter = FieldFilter(config, self._fit)
         self._mode = config.motion.piecewise
-        self._start = config.frames(config.motion.template_s) // 2  # before, the template is not settled
-        self._memory = config.frames(config.motion.template_s)
+        self._start = config.frames(_SETTLED * config.motion.template_s)
+        self._memory = config.frames(_SCATTER * config.motion.template_s)
         self._row = np.zeros(shape[1] + 3, np.float32)
         self._u = np.zeros(self._fit.n_values)
         self._scatter = np.zeros(len(self._fit.noise))
@@ -321,6 +326,20 @@ def grid_of(shape: tuple[int, int], diameter: float) -> tuple[int, int]:
     """Return the number of nodes (gy, gx) for an image of `shape` with cells of `diameter`, both in the same px."""
     gy, gx = (min(max(round((n - 1) / (_NODES_APART * diameter)) + 1, 2), _MOST_NODES) for n in shape)
     return gy, gx
+
+
+def leveled(field: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the means (..., 2) over the frame of fields (..., gy, gx, 2), and the fields without them."""
+    weights = np.outer(*(_trapezoid(n) for n in field.shape[-3:-1])).astype(np.float32)
+    mean = (field * weights[:, :, None]).sum((-3, -2))
+    return mean, field - mean[..., None, None, :]
+
+
+def _trapezoid(nodes: int) -> DoubleArray:
+    """Return the share that each of the nodes along a side has in the mean of what is linear between them."""
+    share = np.ones(nodes)
+    share[0] = share[-1] = 0.5
+    return np.asarray(share / share.sum())
 
 
 def _hats(n_blocks: int, block: int, nodes: int, size: int) -> DoubleArray:

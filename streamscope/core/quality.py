@@ -98,7 +98,7 @@ class Looker:
 def band_agreements(moved: FloatArray, template: FloatArray, weight: FloatArray, dy: float) -> FloatArray:
     """Return the weighted correlation with the template of each band of a registered image (h, w), (n,).
 
-    NaN where the band was not in view at a shift of `dy` px.
+    NaN where the band was not in view at a shift of `dy` px, or has no votes.
     """
     out = np.empty(N_BANDS, np.float32)
     kernels.band_agreements(moved, template, weight, out)

@@ -58,7 +58,7 @@ class FixedRois:
         seen = grey_levels(image, config.bits)
         self._rois = rois
         self._system = overlaps_of(rois)
-        self.lag_frames = config.frames(_FIRST_S)
+        self.lag_frames = self.lag(config)
         self._next = self.lag_frames  # update of b0, frames from the start
         self._window = TraceWindow(config.frames(_LONG_S))
         self._window.grow(rois.n)
@@ -69,6 +69,11 @@ class FixedRois:
         self._measured = self._frozen = False  # the noise; by request
         self._n = self._number = 0
         self.first = self._epoch(0, tuple(self._begin()))
+
+    @staticmethod
+    def lag(config: EngineConfig) -> int:
+        """Return after how many frames b0 follows first."""
+        return config.frames(_FIRST_S)
 
     def consume(self, aligned: FloatArray, result: FrameResult) -> Epoch | None:
         """Follow one frame.

@@ -29,7 +29,7 @@ _RIM = 1.1  # radius of the rim, cell diameters
 _LEAST_EVENT_SN = 3.0  # an event counts from this activity on
 _LEAST_PURE = 1.0  # and only where a cell is brighter than its neighbours: their errors count less there
 _LEAST_LIKE = 0.75  # cosine of a footprint with what it was when it settled
-# When it does: energy as below, and r with the best Gaussian.
+# When it does: energy as below, or all of the memory without it, and r with the best Gaussian.
 _SETTLED_ENERGY, _SETTLED_ROUNDNESS = 1000.0, 0.8
 _LEAST_AREA = 0.35  # of a disc of one cell diameter
 _LEAST_ENERGY = 200.0  # sum of squared activity, noise units, before a shape is touched
@@ -45,13 +45,15 @@ class Shapes:
         self._crew = crew or Crew()
         self._diameter = config.cell_diameter_px
         self._reach = _REACH * config.cell_diameter_px
-        self._decay = np.exp(-config.detect.block_s / config.shapes.memory_s)
+        self._block_s, self._memory_s = config.detect.block_s, config.shapes.memory_s
+        self._decay = np.exp(-self._block_s / self._memory_s)
         self.masks: list[IntArray] = []
         self.sums: list[FloatArray] = []  # CY
         self.cross: DoubleArray = np.zeros((0, 0))  # CC
         self.refined: DoubleArray = np.zeros(0)  # CC_kk when the footprint was refined last, faded since
         self.roundness: DoubleArray = np.zeros(0)  # smoothed r of the estimates with the best Gaussian
         self.settled: list[Column | None] = []  # the footprint that later ones may not leave, if there is one
+        self.seconds: DoubleArray = np.zeros(0)  # that each one is known
         self.bright: DoubleArray = np.zeros((0, 2))  # y, x of what is above half the maximum of a footprint
         self._scratch = np.full(shape[0] * shape[1], -1, np.int32)
 
@@ -64,6 +66,7 @@ class Shapes:
         self.roundness = np.append(self.roundness, 1.0)
         self.bright = np.vstack([self.bright, self._bright(column)])
         self.settled.append(None)
+        self.seconds = np.append(self.seconds, 0.0)
 
     def restart(self, k: int, column: Column) -> None:
         """Begin the statistics of a component anew, with a footprint that is settled."""
@@ -71,7 +74,7 @@ class Shapes:
         self.sums[k] = np.zeros(len(self.masks[k]), np.float32)
         self.cross[k] = 0
         self.settled[k] = column
-        self.refined[k], self.roundness[k] = 0.0, 1.0
+        self.refined[k], self.roundness[k], self.seconds[k] = 0.0, 1.0, 0.0
         self.bright[k] = self._bright(column)
 
     def trust(self, k: int, column: Column, energy: float) -> None:
@@ -93,9 +96,11 @@ class Shapes:
         self.roundness = self.roundness[positions]
         self.bright = self.bright[positions]
         self.settled = [self.settled[k] for k in positions]
+        self.seconds = self.seconds[positions]
 
     def forget(self) -> None:
         """Fade the statistics by one block."""
+        self.seconds += self._block_s
         self.cross *= self._decay
         self.refined *= self._decay
         for total in self.sums:
@@ -207,7 +212,8 @@ class Shapes:
         if settled is not None and self._overlap(settled, column) < _LEAST_LIKE:
             return False
         self.roundness[k] += _ROUNDNESS_RATE * (roundness - self.roundness[k])
-        if settled is None and energy > _SETTLED_ENERGY * float(model.sn[k]) ** 2:
+        known = energy > _SETTLED_ENERGY * float(model.sn[k]) ** 2 or self.seconds[k] > self._memory_s
+        if settled is None and known:
             self.settled[k] = column if self._roundness(*column) > _SETTLED_ROUNDNESS else None
         model.columns[k] = column
         self.bright[k] = self._bright(column)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from streamscope.core.background import SparseRows
+from streamscope.core.crew import Crew
 from streamscope.core.kernels import sparse
 from streamscope.types import DoubleArray, FloatArray, Footprints, IntArray, LongArray
 
@@ -54,7 +55,9 @@ def products(rows: SparseRows, others: SparseRows, width: int) -> SparseRows:
     return SparseRows(len(others.indptr) - 1, indptr, near, values)
 
 
-def inverse_of(AtA: SparseRows, VDA: SparseRows, centres: DoubleArray, diameter: float) -> SparseRows:
+def inverse_of(
+    AtA: SparseRows, VDA: SparseRows, centres: DoubleArray, diameter: float, crew: Crew | None = None
+) -> SparseRows:
     """Return the inverse of A'A - V D A, K sparse rows of K.
 
     Parameters
@@ -65,22 +68,28 @@ def inverse_of(AtA: SparseRows, VDA: SparseRows, centres: DoubleArray, diameter:
         y, x of the components, px.
     diameter : float
         Of a cell, px.
+    crew : Crew, optional
+        Shares the tiles.
     """
     n = len(centres)
     if not n:
         return SparseRows.empty(0, 0)
-    place = np.full(n, -1, np.int32)
     at: list[IntArray] = [np.zeros(0, np.int32)] * n
     values: list[FloatArray] = [np.zeros(0, np.float32)] * n
-    for own, which in _tiles(centres, diameter):
-        place[which] = np.arange(len(which))
-        M = np.zeros((len(which), len(which)))
-        sparse.add_submatrix(AtA.indptr, AtA.bins, AtA.values, 1.0, which, place, M)
-        sparse.add_submatrix(VDA.indptr, VDA.bins, VDA.values, -1.0, which, place, M)
-        inverse = np.linalg.inv(M).astype(np.float32)
-        for k in own:
-            at[k], values[k] = which.astype(np.int32), inverse[place[k]]
-        place[which] = -1
+
+    def invert(tiles: list[tuple[LongArray, LongArray]]) -> None:
+        for own, which in tiles:
+            place = np.full(n, -1, np.int32)
+            place[which] = np.arange(len(which))
+            M = np.zeros((len(which), len(which)))
+            sparse.add_submatrix(AtA.indptr, AtA.bins, AtA.values, 1.0, which, place, M)
+            sparse.add_submatrix(VDA.indptr, VDA.bins, VDA.values, -1.0, which, place, M)
+            inverse, near = np.linalg.inv(M).astype(np.float32), which.astype(np.int32)
+            for k in own:
+                at[k], values[k] = near, inverse[place[k]]
+
+    crew, tiles = crew or Crew(), list(_tiles(centres, diameter))
+    crew.map(invert, [tiles[first:last] for first, last in crew.share(0, len(tiles))])
     indptr = np.zeros(n + 1, np.int64)
     np.cumsum([len(row) for row in at], out=indptr[1:])
     return SparseRows(n, indptr, np.concatenate(at), np.concatenate(values))

@@ -12,11 +12,13 @@ import numpy as np
 
 from streamscope.config import BackgroundConfig, DetectConfig, EngineConfig, MotionConfig, Preparation
 from streamscope.core.background import SparseRows
+from streamscope.core.edges import SensorEdges
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.events import find_events
 from streamscope.core.infer import Infer
 from streamscope.core.kernels._jit import signature_counts
 from streamscope.core.learn import Learner
+from streamscope.core.motion import Matcher, Template
 from streamscope.core.prepare import Preparer
 from streamscope.core.preprocess import grey_levels, pixel_type
 from streamscope.core.response import Response
@@ -33,6 +35,7 @@ _LEARNS = (
     "spikes",
     "medians",
     "blobs",
+    "dots",
 )  # kernels of the learner
 _CELLS = ((20.0, 20.0), (20.0, 25.0), (40.0, 30.0), (44.0, 46.0))
 _N_FRAMES = 120
@@ -41,7 +44,7 @@ SMALL_CONFIG = EngineConfig(
     cell_diameter_px=8,
     fps=20,
     decay_s=0.3,
-    motion=MotionConfig(template_s=0.5, piecewise="on"),  # rigid for 5 frames, then with a field
+    motion=MotionConfig(template_s=1.5, piecewise="on"),  # rigid for 5 frames, then with a field
     detect=DetectConfig(block_s=1.0, buffer_s=2.0, threshold=4.0),
     background=BackgroundConfig(n_frames=50),
 )
@@ -70,6 +73,7 @@ def warm_up_infer(progress: Progress, bits: int = 8) -> None:
     for raw in (8, 16):  # means have 16 bits, whatever the source has
         image = small_movie(raw)[0]
         Preparer(Preparation(bin=2), image.shape, raw).one(image)
+    warm_up_edges()
 
 
 def warm_up_learner(progress: Progress) -> None:
@@ -96,6 +100,14 @@ def warm_up_rois(bits: int = 8) -> None:
     _warm_up_events()
     for index, image in enumerate(grey_levels(movie, bits)):
         rois.consume(image.astype(np.float32), FrameResult.without_traces(index, Shift()))
+
+
+def warm_up_edges() -> None:
+    """Compile what registration needs where something stays with the sensor."""
+    template, matcher = Template(np.eye(_SHAPE[0], dtype=np.float32)), Matcher(_SHAPE, 5.0)
+    matcher.refine(template.mean, template, 0.0, 0.0, keep=np.ones(_SHAPE, np.float32))
+    template.follow(matcher.moved, matcher.gain, 0.5, matcher.kept)
+    SensorEdges(_SHAPE, 1).look(template.mean, template.mean, 0.0, 0.0, matcher.gain)
 
 
 def _warm_up_events() -> None:

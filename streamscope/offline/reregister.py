@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.config import EngineConfig
+from streamscope.core.edges import SensorEdges
 from streamscope.core.kernels import sums, warp
 from streamscope.core.kernels.field import warp_field
 from streamscope.core.motion import BandPass, Matcher, Motion, Template, make_matcher, votes_by_place
-from streamscope.core.piecewise import Registered
+from streamscope.core.piecewise import Registered, leveled
 from streamscope.core.preprocess import Stillness, Substitutes, always_full, grey_levels
 from streamscope.core.quality import (
     LASTING_S,
@@ -48,6 +49,7 @@ from streamscope.types import (
 
 _N_TEMPLATE = 300  # frames that the template is made of
 _HOT_COUNTS = 10.0  # grey levels above the median of the neighbours
+_EDGE_ROUNDS = 3  # of finding what stays with the sensor, and making the template without it
 _TRUST = 0.9  # of the usual quality: a live shift that fits so well needs no search
 _DOUBTFUL_BAND = 0.5  # agreement of a band from which on nobody asks more of it
 _FIELD_TRUST = 0.4  # of the usual quality: a frame that fits worse says nothing of its field
@@ -134,8 +136,10 @@ class SessionAligner:
         self.factor = self._band_pass.factor
         self._hints = shifts
         self._usual = 1.0
+        self._keep: FloatArray | None = None  # pixels of the sensor that see tissue
         first = self._first_shifts(frames) if shifts is None else shifts[sample]
         frames, first = self._pictures(frames, first)
+        first = self._without_edges(frames, first)
         self._bends = Bends(config, self._band_pass.shape, self.factor)
         self.rigid = not self._bends.settle(self._registered(frames, first), self._template)
         if not self.rigid:
@@ -171,13 +175,47 @@ class SessionAligner:
         self._template = self._template_of(moved[good])
         return frames[good], shifts[good]
 
-    def _template_of(self, moved: FloatArray) -> Template:
-        template = Template(moved.mean(0), votes_by_place(self._config, self._band_pass))
+    def _without_edges(self, frames: ImageArray, shifts: FloatArray) -> FloatArray:
+        """Find what stays with the sensor, make the template without it, and return the shifts without its pull."""
+        for _ in range(_EDGE_ROUNDS):
+            edges = SensorEdges.of_sample(self._band_pass.shape, len(frames))
+            for frame in self._registered(frames, shifts):
+                edges.look(frame.image, self._template.mean, frame.dy, frame.dx, frame.gain)
+            edges.judge()
+            self._keep = edges.keep
+            if self._keep is None:
+                break
+            shifts, images, kept = self._found_anew(frames)
+            self._template = self._template_of(images, kept)
+        return shifts
+
+    def _found_anew(self, frames: ImageArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the shifts (n, 2) of the sample, the registered images (n, h, w), and which of their pixels vote."""
+        matcher, shape = self._matcher(), (len(frames), *self._band_pass.shape)
+        shifts = np.zeros((len(frames), 2), np.float32)
+        images, kept = np.empty(shape, np.float32), np.ones(shape, np.float32)
+        for k, frame in enumerate(frames):
+            filtered = self._band_pass(self.repair(frame))
+            dy, dx, _ = matcher.coarse(filtered, self._template, self._keep)
+            dy, dx, _ = matcher.refine(filtered, self._template, dy, dx, keep=self._keep)
+            shifts[k] = self.factor * dy, self.factor * dx
+            images[k] = matcher.moved
+            if matcher.kept is not None:
+                kept[k] = matcher.kept
+        return shifts, images, kept
+
+    def _template_of(self, moved: FloatArray, kept: FloatArray | None = None) -> Template:
+        """Return the template of registered images (n, h, w), each where `kept` is 1 if it is given."""
+        if kept is None:
+            kept = np.broadcast_to(np.float32(1), moved.shape)
+        seen = np.maximum(kept.sum(0), np.float32(1))  # in so many images
+        mean = np.einsum("nhw,nhw->hw", moved, kept) / seen
+        template = Template(mean, votes_by_place(self._config, self._band_pass))
         energy = max(float((template.mean**2).sum()), 1e-9)
         template.variance[:] = 0
-        for image in moved:
+        for image, part in zip(moved, kept, strict=True):
             gain = max(float((image * template.mean).sum()) / energy, 0.05)
-            template.variance += np.square(image / gain - template.mean) / len(moved)
+            template.variance += np.square(image / gain - template.mean) * part / seen
         template.refresh()
         return template
 
@@ -186,8 +224,8 @@ class SessionAligner:
         matcher = self._matcher()
         for frame, (dy, dx) in zip(frames, shifts / self.factor, strict=True):
             filtered = self._band_pass(self.repair(frame))
-            dy, dx, _ = matcher.refine(filtered, self._template, float(dy), float(dx))
-            yield Registered(filtered, matcher.moved, dy, dx, matcher.gain)
+            dy, dx, _ = matcher.refine(filtered, self._template, float(dy), float(dx), keep=self._keep)
+            yield Registered(filtered, matcher.moved, dy, dx, matcher.gain, matcher.weight)
 
     def _sharpen(self, frames: ImageArray, shifts: FloatArray) -> None:
         """Make the template again, of frames whose bends are undone."""
@@ -204,7 +242,8 @@ class SessionAligner:
         found, matcher, look = _Measured.empty(len(frames), 0), self._matcher(), self._looker()
         for k, (frame, shift) in enumerate(zip(frames, shifts, strict=True)):
             image = self.repair(frame)
-            at = matcher.refine(self._band_pass(image), self._template, *self._small(shift))
+            small, filtered = self._small(shift), self._band_pass(image)
+            at = matcher.refine(filtered, self._template, *small, keep=self._keep)
             found.quality[k], found.looks[k] = at[2], look(image)
             self._inspect(at[0], matcher, found, k)
         return found
@@ -212,7 +251,8 @@ class SessionAligner:
     def _inspect(self, dy: float, matcher: Matcher, found: _Measured, k: int) -> None:
         """Note what tells a picture from something else; the matcher holds the registered image."""
         template = self._template
-        found.bands[k] = band_agreements(matcher.moved, template.mean, template.weight, dy)
+        votes = matcher.reference(template).weight
+        found.bands[k] = band_agreements(matcher.moved, template.mean, votes, dy)
         if found.quality[k] < _TRUST * self._usual or (found.bands[k] < _DOUBTFUL_BAND).any():
             found.strange[k] = strange_shares(matcher.moved, matcher.gain, template.mean, template.clip)
 
@@ -277,9 +317,10 @@ class SessionAligner:
             *(ok, flags),
         )
         if not self.rigid:
-            out.fields[here] = self._bends.smooth(
-                found.bends, ok & (found.quality > _FIELD_TRUST * self._usual)
-            )
+            fields = self._bends.smooth(found.bends, ok & (found.quality > _FIELD_TRUST * self._usual))
+            mean, out.fields[here] = leveled(fields)
+            found.shifts[:] += mean
+            out.shifts[here] = found.shifts
         good = np.flatnonzero(ok)
         words = np.empty((len(good), frames[0].size), np.uint16)
 
@@ -332,12 +373,12 @@ class SessionAligner:
         """Return shift, quality, and whether it was in reach, of frame `t`: near its live shift, or anywhere."""
         if self._hints is not None:
             dy, dx = self._small(self._hints[t])
-            found = matcher.refine(filtered, self._template, dy, dx)
+            found = matcher.refine(filtered, self._template, dy, dx, keep=self._keep)
             near = abs(found[0] - dy) < 1 and abs(found[1] - dx) < 1
             if near and found[2] > _TRUST * self._usual:
                 return *found, True
-        dy, dx, inside = matcher.coarse(filtered, self._template)
-        return *matcher.refine(filtered, self._template, dy, dx), inside
+        dy, dx, inside = matcher.coarse(filtered, self._template, self._keep)
+        return *matcher.refine(filtered, self._template, dy, dx, keep=self._keep), inside
 
     def _register(self, frames: ImageArray, first: int, found: _Measured) -> None:
         """Find the shifts of frames, whether they are pictures, and what they say of their fields."""
@@ -354,7 +395,7 @@ class SessionAligner:
             found.looks[k] = look(image)
             self._inspect(dy, matcher, found, k)
             if not self.rigid:
-                registered = Registered(filtered, matcher.moved, dy, dx, matcher.gain)
+                registered = Registered(filtered, matcher.moved, dy, dx, matcher.gain, matcher.weight)
                 found.bends[k] = self._bends.measure(registered, self._template, row)
 
     def _warp(self, frames: ImageArray, shifts: FloatArray, fields: FloatArray, words: WordArray) -> None:

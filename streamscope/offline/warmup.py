@@ -6,7 +6,7 @@ import numpy as np
 
 from streamscope.core.kernels import warp
 from streamscope.core.preprocess import grey_levels
-from streamscope.core.warmup import SMALL_CONFIG, small_movie
+from streamscope.core.warmup import SMALL_CONFIG, small_movie, warm_up_edges
 from streamscope.offline.refit import Progress, refit
 from streamscope.types import DoubleArray, ImageArray, IntArray, LongArray, MovieInfo
 
@@ -32,6 +32,7 @@ def warm_up_refit(progress: Progress, bits: int = 8) -> None:
     frame = grey_levels(movie.read(0, 1)[0], bits)
     row, moved = np.zeros(frame.shape[1] + 3, np.float32), np.zeros(frame.shape, np.float32)
     warp.translate(frame, 0.0, 0.0, row, moved)
+    warm_up_edges()
 
 
 class _SmallMovie:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from streamscope.config import EngineConfig
 from streamscope.core.epoch import Epoch
 from streamscope.session.lanes import Infers, Learns
+from streamscope.types import ImageArray
 
 if TYPE_CHECKING:
     from streamscope.core.seed import Seed
@@ -34,7 +35,7 @@ class Engine:
     learner: MakesLearner
     warm_up: Callable[[WarmProgress], None]
     close: Callable[[], None]
-    first: Epoch | None = None  # in force from frame 0, where something is known before it
+    first: Callable[[ImageArray], Epoch] | None = None  # what is in force from frame 0 on, made of that frame
 
 
 def real_engine(bits: int = 8) -> Engine:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from streamscope.clock import clock_ns
 from streamscope.core.epoch import Epoch
 from streamscope.session.queue import BoundedQueue
-from streamscope.types import FLAG_LATE, FLAG_NO_LEARNING, FloatArray, Frame, FrameResult, Source, Tail
+from streamscope.session.triggering import RuleItem
+from streamscope.types import (
+    FLAG_LATE,
+    FLAG_NO_LEARNING,
+    FloatArray,
+    Frame,
+    FrameResult,
+    ImageArray,
+    Source,
+    Tail,
+)
 
 AT_ONCE = 8  # frames that are handed to the learner in one go, if it is behind
 RING_BYTES = 128 << 20  # aligned frames that may wait for the learner in real time: 3 s of 608x608 at 30 fps
@@ -36,7 +46,7 @@ class Held:
     asked: bool = False  # by a request, or else planned before the session
 
 
-Item: TypeAlias = FrameResult | Adopted | Held | Tail
+Item: TypeAlias = FrameResult | Adopted | Held | Tail | RuleItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,19 @@ class Learns(Protocol):
 
     def thaw(self) -> None:
         """Learn on from the next frame."""
+
+
+class Decides(Protocol):
+    """What the pipeline needs of the rules."""
+
+    def adopt(self, epoch: Epoch, frame: int) -> list[RuleItem]:
+        """Hear of the cells that are there from `frame` on; return what is to be passed on."""
+
+    def decide(self, result: FrameResult, meta: Mapping[str, Any]) -> list[RuleItem]:
+        """Decide on a frame, and return what is to be passed on."""
+
+    def end(self) -> list[RuleItem]:
+        """Hear that there is no further frame."""
 
 
 class Outlet(Protocol):
@@ -137,8 +160,6 @@ class Learning:
         (H, W) of the frames.
     freeze_at : int, optional
         Frame from which the learner is to be frozen.
-    first : Epoch, optional
-        In force from frame 0.
     """
 
     def __init__(
@@ -146,7 +167,6 @@ class Learning:
         learner: Learns,
         shape: tuple[int, int],
         freeze_at: int | None = None,
-        first: Epoch | None = None,
     ) -> None:
         n = self._ring_size(learner.lag_frames, shape)
         self.skipped = 0
@@ -157,8 +177,6 @@ class Learning:
         self._free = list(range(n))  # the last one given back goes out first: it is still in the cache
         self._waiting: BoundedQueue[tuple[int, FrameResult]] = BoundedQueue(n)
         self._changes: deque[tuple[int, Epoch | Order]] = deque()
-        if first is not None:
-            self._changes.append((-learner.lag_frames, first))
         self._orders: deque[Order] = deque()
         self._freeze_at = freeze_at
         self._frozen = False  # the learner
@@ -315,10 +333,14 @@ class Pipeline:
         Where aligned frames go, and where epochs come from.
     outlets : sequence of Outlet
         Where results go, the most urgent first.
+    rules : Decides, optional
+        Decides on each result before anybody else hears of it.
     late_after_ns : int or None
         Age at which a result is flagged as late; None where there is no pace.
     clock : callable
         Monotonic time, ns.
+    first : callable, optional
+        Makes of the first frame the epoch that is in force from it on.
     """
 
     def __init__(
@@ -329,13 +351,17 @@ class Pipeline:
         outlets: Sequence[Outlet],
         late_after_ns: int | None = None,
         clock: Callable[[], int] = clock_ns,
+        first: Callable[[ImageArray], Epoch] | None = None,
+        rules: Decides | None = None,
     ) -> None:
+        self._rules = rules
         self._infer = infer
         self._frames = frames
         self._learning = learning
         self._outlets = outlets
         self._late_after_ns = late_after_ns
         self._clock = clock
+        self._first = first
 
     def run(self) -> None:
         """Infer every frame, then give out the tail; the body of the pipeline thread."""
@@ -344,16 +370,23 @@ class Pipeline:
                 self._one(frame)
             self._give(self._infer.tail())
         finally:
+            if self._rules is not None:
+                self._pass_on(self._rules.end())
             self._learning.cancel()  # what it might still find could no longer be published
             for outlet in self._outlets:
                 outlet.close()
 
     def _one(self, frame: Frame) -> None:
         """Give out the result of a frame, then let the learner have it and take over what it learned."""
+        if self._first is not None:
+            self._take_over([self._first(frame.image)], frame.index)
+            self._first = None
         self._take_over(self._learning.before(frame.index), frame.index)
         slot = self._learning.slot()
         result = self._infer(frame, self._learning.buffer(slot))
         result = self._stamp(result, learned=slot is not None)
+        if self._rules is not None:
+            self._pass_on(self._rules.decide(result, frame.meta))
         self._give(result)
         if slot is None:
             self._learning.leave_out(result)
@@ -367,8 +400,14 @@ class Pipeline:
             if isinstance(change, Epoch):
                 self._infer.adopt(change)
                 self._give(Adopted(change, frame))
+                if self._rules is not None:
+                    self._pass_on(self._rules.adopt(change, frame))
             else:
                 self._give(Held(change.frozen, frame, asked=change.frame is None))
+
+    def _pass_on(self, items: Sequence[RuleItem]) -> None:
+        for item in items:
+            self._give(item)
 
     def _stamp(self, result: FrameResult, *, learned: bool) -> FrameResult:
         now_ns = self._clock()

@@ -8,6 +8,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from streamscope.clock import clock_ns
+from streamscope.errors import StorageError, WireError
+from streamscope.session.acting import Outputs
 from streamscope.session.adjusting import Adjusting
 from streamscope.session.cameras import CameraLane, Since, always
 from streamscope.session.engine import Engine
@@ -28,11 +31,14 @@ from streamscope.session.threads import (
     learner_threads,
     quiet_interpreter,
 )
+from streamscope.session.triggering import Triggering, command_after
 from streamscope.session.writing import Writer
 from streamscope.storage.recording import Recording
-from streamscope.types import Frame, Health, Source
+from streamscope.trigger.engine import MARK, Circumstances, Command
+from streamscope.types import Frame, Health, OutputReport, Source
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
+from streamscope.wire.schema import EVENT_MARK, EVENT_RESULTS_STOPPED
 
 FRAMES = 32  # that may wait for the pipeline; a replay waits when they do
 FRAMES_OF_A_DEVICE = 128  # a device does not wait: the oldest are given up
@@ -59,6 +65,8 @@ class LivePart:
         Where to keep the results.
     recording : Recording, optional
         Where to keep the frames.
+    outputs : Outputs, optional
+        Of the plan's rules, open.
     """
 
     def __init__(
@@ -69,12 +77,16 @@ class LivePart:
         engine: Engine,
         journal: Path,
         recording: Recording | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         shape = plan.info.shape
         paced = plan.speed is not None
+        self._meter = meter
         self._device = plan.device
         self._place = go_first if paced else give_way  # at full speed all wait for the learner
         self.failure: tuple[str, Exception] | None = None  # which lane ended the session, and why
+        self.not_kept = ""  # why results are kept no more, while the session goes on
+        self._paced = paced
         self._stopped = threading.Event()
         self.recorder = None if recording is None else Recorder(recording, paced, self._teller())
         by_trigger = plan.config.record_on_trigger if plan.device is not None else None
@@ -101,15 +113,25 @@ class LivePart:
             engine.learner(plan.engine, shape, plan.seed, learner_threads(paced)),
             shape,
             plan.freeze_at,
-            engine.first,
         )
         self._freezing = Freezing(self._learning.order)
         self._adjusting = Adjusting(plan.device)
         if plan.device is not None:
             plan.device.listen(self._teller())
-        self._publishing = Publishing(publisher, meter, self._records, self._freezing)
+        self._meter = meter
+        self._rules: Triggering | None = None
+        if plan.rules is not None and outputs is not None:
+            around = Circumstances(plan.engine.fps, plan.engine.cell_diameter_px, paced)
+            self._rules = Triggering(plan.rules, around, outputs)
+        self._publishing = Publishing(publisher, meter, self._records, self._freezing, outputs)
         self._pipeline = Pipeline(
-            engine.infer(plan.engine, shape), self._frames, self._learning, [self._outlet], plan.frame_ns
+            engine.infer(plan.engine, shape),
+            self._frames,
+            self._learning,
+            [self._outlet],
+            plan.frame_ns,
+            first=engine.first,
+            rules=self._rules,
         )
         self._writer = Writer(journal, self._records)
 
@@ -126,10 +148,10 @@ class LivePart:
     @property
     def trouble(self) -> str:
         """Return what does not go as it should, in words."""
-        told = [part.trouble for part in (self._device, self.recorder) if part is not None]
+        told = [part.trouble for part in (self._device, self.recorder, self._publishing) if part is not None]
         told += [] if self.gate is None else [self.gate.waiting]
         told += [lane.trouble for lane in self.cameras]
-        return "; ".join(filter(None, told))
+        return "; ".join(filter(None, [self.not_kept, *told]))
 
     def stop(self) -> None:
         """Take no further frames from the source; what is under way is finished."""
@@ -142,6 +164,25 @@ class LivePart:
     def adjust(self, values: Mapping[str, Any]) -> Later:
         """Change settings of the device; the reply comes with the first frame that shows it."""
         return self._adjusting.ask(values)
+
+    def command(self, command: Command) -> Later:
+        """Have something done with the rules; the reply comes with the next frame."""
+        if self._rules is None:
+            raise WireError("this session has no rules, expected some; start it with --rules FILE.toml")
+        return self._rules.ask(command)
+
+    def mark(self, text: str) -> Mapping[str, Any] | Later:
+        """Keep a text with the frame that was published last, or with the next one where rules may watch for it."""
+        if self._rules is not None:
+            return self._rules.ask(Command(MARK, text=text))
+        fields: dict[str, Any] = {"text": text, "t_ns": clock_ns()}
+        frame = max(self._meter.frame, 0)
+        self._publishing.tell(EVENT_MARK, frame, fields)
+        return {"frame": frame, "t_ns": fields["t_ns"]}
+
+    def reported(self, report: OutputReport) -> None:
+        """Take note of what became of a decision at an output."""
+        self._publishing.reported(report)
 
     def keep(self, health: Health) -> None:
         """Write a health record into the journal, unless the writer is far behind."""
@@ -195,6 +236,9 @@ class LivePart:
         loop = asyncio.get_running_loop()
 
         def tell(name: str, frame: int, fields: dict[str, object]) -> None:
+            command = command_after(name, fields)
+            if self._rules is not None and command is not None:
+                self._rules.note(command)
             loop.call_soon_threadsafe(lambda: self._publishing.tell(name, frame, fields))
 
         return tell
@@ -212,9 +256,19 @@ class LivePart:
         try:
             await body
         except Exception as error:  # top of each lane: the session ends, its files are kept
+            if name == "writer" and self._paced and isinstance(error, StorageError):
+                self._go_on_unkept(error)
+                return
             if self.failure is None:
                 self.failure = (name, error)
             self._give_up(name)
+
+    def _go_on_unkept(self, error: StorageError) -> None:
+        """Let traces and recording go on when the disk takes no more results: an experiment may depend on them."""
+        frame = self._meter.frame + 1
+        self.not_kept = f"results are NOT kept from about frame {frame} on: {error}"
+        self._records.cancel()
+        self._publishing.tell(EVENT_RESULTS_STOPPED, frame, {"reason": str(error)})
 
     def _give_up(self, name: str) -> None:
         """Let every lane end soon; what was published is still written, if the writer can."""

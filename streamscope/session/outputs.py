@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from streamscope.session.lanes import Adopted, Item
 from streamscope.session.queue import BoundedQueue
-from streamscope.types import FrameResult, Health, Tail
+from streamscope.session.triggering import Decided, Told
+from streamscope.types import FrameResult, Health, OutputReport, Tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Note:
     fields: dict[str, object]
 
 
-Record: TypeAlias = Published | Adopted | Tail | Health | Note
+Record: TypeAlias = Published | Adopted | Tail | Health | Note | Told | Decided | OutputReport
 
 
 class LoopOutlet:

@@ -13,18 +13,20 @@ from streamscope.config import AUTO, EngineConfig, Preparation, SessionConfig, e
 from streamscope.core.prepare import prepared_info
 from streamscope.errors import ConfigError, StorageError
 from streamscope.session.cameras import open_cameras
+from streamscope.session.looking import measured_by_look
 from streamscope.session.preparing import n_prepared, preparation_of, prepared_movie
 from streamscope.session.registry import open_device, open_movie, play
 from streamscope.session.rois import read_rois
-from streamscope.storage.recording import check_room
+from streamscope.session.rules import check_pace
+from streamscope.storage.room import Room, check_room, room_for
 from streamscope.storage.session_folder import folder_name, safe_name
+from streamscope.trigger.settings import Rules
 from streamscope.types import BehaviourCamera, Device, Footprints, Movie, MovieInfo, Source
 
 if TYPE_CHECKING:
     from streamscope.core.seed import Seed
     from streamscope.offline.diameter import DiameterEstimate
 
-LEAST_ROOM_S = 60.0  # of recording, for which there must be room before a live session starts
 LEAST_FRAMES = 2  # one frame has no motion, no noise and no activity
 
 
@@ -45,13 +47,16 @@ class SessionPlan:
     seed: Seed | None = None  # cells to begin with
     rois: Footprints | None = None  # regions that are given: nothing is learned
     device: Device | None = None  # that is watched, in place of a movie
+    room: Room | None = None  # on the disk, before the start; None if nothing is recorded
     cameras: tuple[BehaviourCamera, ...] = ()  # recorded beside it
     said: tuple[str, ...] = ()  # what there is to say of the preparation of frames
+    rules: Rules | None = None  # what decides on each frame
 
     @property
     def source_info(self) -> MovieInfo:
         """Return what is known of the frames as they come."""
-        return self._given.info
+        info, name = self._given.info, self.config.device.name
+        return replace(info, device=name) if name and self.device is not None else info
 
     @property
     def info(self) -> MovieInfo:
@@ -104,6 +109,7 @@ def make_plan(
     freeze_after: str | None = None,
     seed: Path | None = None,
     record: bool = False,
+    rules: Rules | None = None,
 ) -> SessionPlan:
     """Return the plan of a replay, or say what is wrong with what was asked. Writes nothing.
 
@@ -127,6 +133,8 @@ def make_plan(
         Session folder, session.h5 or exported .npz whose components the session begins with.
     record : bool
         Whether every frame is written into the session folder.
+    rules : Rules, optional
+        What decides on each frame.
 
     Raises
     ------
@@ -140,11 +148,9 @@ def make_plan(
     """
     if loop < 1:
         raise ConfigError(f"--loop is {loop}, but a recording is played at least once; give --loop 1 or more")
-    if seed is not None and config.rois is not None:
-        raise ConfigError(
-            "--seed and --rois were both given, expected one of them: a seed is what learning begins with, and "
-            "nothing is learned of given regions; leave one out"
-        )
+    _not_both(seed, config)
+    if rules is not None:
+        check_pace(rules, speed)
     check_writable(Path(config.out))
     safe_name(config.subject)
     movie = open_movie(source, config.fps, config.um_per_px)
@@ -160,17 +166,15 @@ def make_plan(
                 f"{source} has {info.bits} bits per pixel, and recordings in the layout of Miniscope-DAQ-QT have 8; "
                 "leave out --record: the session names the original, and refits read it"
             )
-        if record:
-            check_room(_existing(Path(config.out)), info.shape, info.n_frames * loop)
         fps = frame_rate(config, info.fps)
+        room = _room(config, fps, info.shape, info.n_frames * loop) if record else None
         prepare, said = preparation_of(config, info, movie)
         seen = prepared_movie(movie, prepare)
         info, resolved = replace(seen.info, fps=fps / prepare.bin_frames), config
         diameter = None
         if config.cell_diameter.strip().lower() == AUTO:
             diameter = _measured(seen, fps / prepare.bin_frames, tell)
-            in_source = cast(float, diameter.diameter_px) * prepare.bin
-            resolved = config.model_copy(update={"cell_diameter": f"{in_source}px"})
+            resolved = _resolved(config, diameter, prepare)
         engine = _engine(resolved, info, prepare)
         rois = None if config.rois is None else read_rois(config.rois, info.shape, prepare)
         n_frames = info.n_frames * loop
@@ -181,6 +185,8 @@ def make_plan(
         raise
     return SessionPlan(
         *(source, movie, config, engine, speed, loop, refit, diameter, record, freeze_at, cells, rois),
+        room=room,
+        rules=rules,
         said=said,
     )
 
@@ -193,6 +199,8 @@ def make_live_plan(
     record: bool = True,
     freeze_after: str | None = None,
     seed: Path | None = None,
+    rules: Rules | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> SessionPlan:
     """Return the plan of a session that watches a device, which is connected and verified; its light is off.
 
@@ -210,25 +218,21 @@ def make_live_plan(
         When to freeze, as the user says it: 60s, or a number of frames.
     seed : Path, optional
         Session folder, session.h5 or exported .npz whose components the session begins with.
+    rules : Rules, optional
+        What decides on each frame.
+    tell : callable, optional
+        Called with what is about to be done, if it takes seconds: measuring the cell diameter, with the light on.
 
     Raises
     ------
     ConfigError
-        If a setting is impossible.
+        If a setting is impossible, or the cell diameter cannot be measured.
     SourceError
         If the device cannot be used.
     StorageError
         If the sessions' folder cannot be written, or has no room.
     """
-    for name, value in (
-        ("--cell-diameter", config.cell_diameter.strip().lower() == AUTO),
-        ("--rois", config.rois),
-    ):
-        if value:
-            raise ConfigError(
-                f"{name} {AUTO if value is True else value} needs a recording, expected none with a live device; "
-                "record a minute first, and replay it to find out"
-            )
+    _not_both(seed, config)
     if config.cameras and not record:
         raise ConfigError(
             "--camera and --no-record were both given, expected one of them: cameras are there to be recorded; leave "
@@ -236,21 +240,27 @@ def make_live_plan(
         )
     check_writable(Path(config.out))
     safe_name(config.subject)
-    values = {"fps": config.fps, **config.device.model_dump()}
-    given = {name: value for name, value in values.items() if value is not None}
-    device = open_device(spec, index, given, config.um_per_px)
+    device = open_device(spec, index, config.device_values, config.um_per_px, config.device.roi)
     try:
         info = device.info
         _check_trigger(config.record_on_trigger, record, info)
+        fps = frame_rate(config.model_copy(update={"fps": None}), info.fps)
         prepare, _ = preparation_of(config, info, None)
         seen = prepared_info(info, prepare)
-        engine = _engine(config, seen, prepare)
-        if record:
-            n_frames = engine.frames(LEAST_ROOM_S) * prepare.bin_frames
-            check_room(_existing(Path(config.out)), info.shape, n_frames)
+        rois = None if config.rois is None else read_rois(config.rois, seen.shape, prepare)
+        diameter, resolved = None, config
+        if config.cell_diameter.strip().lower() == AUTO:
+            diameter = measured_by_look(device, fps, tell, prepare)
+            resolved = _resolved(config, diameter, prepare)
+        engine = _engine(resolved, seen, prepare)
+        room = _room(config, fps, info.shape) if record else None
         freeze_at = None if freeze_after is None else parse_freeze(freeze_after, engine, sys.maxsize)
         cells = None if seed is None else _cells(seed, seen.shape, engine)
-        cameras = tuple(open_cameras(config.cameras, config.camera_quality, folder_name(info.device)))
+        cameras = tuple(
+            open_cameras(
+                config.cameras, config.camera_quality, folder_name(config.device.name or info.device)
+            )
+        )
     except BaseException:
         device.close()
         raise
@@ -260,12 +270,34 @@ def make_live_plan(
         config,
         engine,
         refit=refit and record,
+        diameter=diameter,
         record=record,
         freeze_at=freeze_at,
         seed=cells,
+        rois=rois,
         device=device,
+        room=room,
         cameras=cameras,
+        rules=rules,
     )
+
+
+def _not_both(seed: Path | None, config: SessionConfig) -> None:
+    if seed is not None and config.rois is not None:
+        raise ConfigError(
+            "--seed and --rois were both given, expected one of them: a seed is what learning begins with, and "
+            "nothing is learned of given regions; leave one out"
+        )
+
+
+def _room(config: SessionConfig, fps: float, shape: tuple[int, int], n_frames: int | None = None) -> Room:
+    """Return the room for a recording of frames as they come, `n_frames` of them where that is known.
+
+    Or say that it is too little.
+    """
+    room = room_for(_existing(Path(config.out)), shape, fps)
+    check_room(room, None if n_frames is None else n_frames / fps)
+    return room
 
 
 def _check_trigger(number: int | None, record: bool, info: MovieInfo) -> None:
@@ -289,6 +321,12 @@ def _engine(config: SessionConfig, info: MovieInfo, prepare: Preparation) -> Eng
     known = config.model_copy(update={"fps": None, "um_per_px": None})  # the source was told already
     engine = engine_config(known, info.shape, info.fps, info.um_per_px, info.bits, prepare.bin)
     return engine.model_copy(update={"prepare": prepare})
+
+
+def _resolved(config: SessionConfig, diameter: DiameterEstimate, prepare: Preparation) -> SessionConfig:
+    """Return the settings with a diameter that was measured on prepared frames, in px of the source."""
+    in_source = cast(float, diameter.diameter_px) * prepare.bin
+    return config.model_copy(update={"cell_diameter": f"{in_source}px"})
 
 
 def _cells(path: Path, shape: tuple[int, int], engine: EngineConfig) -> Seed:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from streamscope.types import Device, Frame, Health
 from streamscope.wire.control import Later
 from streamscope.wire.endpoints import Endpoints
 from streamscope.wire.publisher import Publisher
-from streamscope.wire.schema import EVENT_DEVICE, EVENT_VIEW, IMAGE
+from streamscope.wire.schema import EVENT_DEVICE, EVENT_VIEW, IMAGE, Set, Stop
 
 STATE = "preview"
 LOOK_S = 0.1  # between two pictures that are looked at and published
@@ -68,6 +69,8 @@ class Preview:
         Called in the loop's thread some times a second with what is known; must not take long.
     bound : callable, optional
         Called with the addresses.
+    keys : Path, optional
+        Folder of keys, as for `Publisher`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Preview:
         bind: str,
         show: Callable[[Sight], None] | None = None,
         bound: Callable[[Endpoints], None] | None = None,
+        keys: Path | None = None,
     ) -> None:
         self.sight = Sight(device.settings)
         self._device = device
@@ -85,7 +89,9 @@ class Preview:
         self._stopped = threading.Event()
         self._newest = Newest()
         self._focus: tuple[float, int] | None = None  # and since when, ns
-        self._publisher = Publisher(bind, info=_hello(device), on_stop=self.stop, on_set=self._set)
+        self._publisher = Publisher(
+            bind, info=_hello(device), commands={"stop": self._stop, "set": self._set}
+        )
 
     def stop(self) -> None:
         """Turn the light off and end; may be called in any thread."""
@@ -130,6 +136,11 @@ class Preview:
         finally:
             self._stopped.set()
             self._newest.close()
+
+    def _stop(self, request: Stop) -> dict[str, Any]:
+        """Stop because a client asks for it."""
+        self.stop()
+        return {}
 
     def _drive(self) -> None:
         """Take frames from the device; the body of the driver thread."""
@@ -190,10 +201,10 @@ class Preview:
 
         return lambda name, frame, fields: _call(loop, told, name, frame, fields)
 
-    def _set(self, values: Mapping[str, Any]) -> Later:
+    def _set(self, request: Set) -> Later:
         if self._stopped.is_set():
             raise WireError("the preview is over, expected one that runs")
-        return self._adjusting.ask(values)
+        return self._adjusting.ask(request.values)
 
 
 def run_preview(
@@ -201,13 +212,14 @@ def run_preview(
     bind: str,
     show: Callable[[Sight], None] | None = None,
     bound: Callable[[Endpoints], None] | None = None,
+    keys: Path | None = None,
 ) -> Sight:
     """Show a device until Ctrl-C, a signal or the request stop; parameters and errors as of `Preview`.
 
     Its light is off afterwards, whatever happened.
     """
     try:
-        preview = Preview(device, bind, show, bound)
+        preview = Preview(device, bind, show, bound, keys)
         with (
             stopped_by_signals(preview.stop),
             asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from streamscope.session.acting import Outputs
 from streamscope.session.freezing import Freezing
 from streamscope.session.health import HealthMeter
 from streamscope.session.lanes import Adopted, Held, Item
 from streamscope.session.outputs import LoopOutlet, Note, Published, Record
 from streamscope.session.queue import BoundedQueue
-from streamscope.types import FLAG_BAD_MOTION, FLAG_NO_LEARNING, FrameResult, Tail
+from streamscope.session.threads import in_thread
+from streamscope.session.triggering import Answered, Decided, Happened, Told
+from streamscope.types import FLAG_BAD_MOTION, FLAG_NO_LEARNING, FrameResult, OutputReport, Tail
 from streamscope.wire.publisher import Publisher
 from streamscope.wire.schema import (
     EVENT_BAD_MOTION,
@@ -18,6 +21,7 @@ from streamscope.wire.schema import (
     EVENT_DEVICE,
     EVENT_FROZEN,
     EVENT_GAP,
+    EVENT_OUTPUT,
     EVENT_OVERLOAD,
     EVENT_SEED,
     EVENT_THAWED,
@@ -39,11 +43,20 @@ class Publishing:
         The way to the writer thread.
     freezing : Freezing
         Hears when freezing or thawing took effect.
+    outputs : Outputs, optional
+        Of the rules, if there are any.
     """
 
     def __init__(
-        self, publisher: Publisher, meter: HealthMeter, records: BoundedQueue[Record], freezing: Freezing
+        self,
+        publisher: Publisher,
+        meter: HealthMeter,
+        records: BoundedQueue[Record],
+        freezing: Freezing,
+        outputs: Outputs | None = None,
     ) -> None:
+        self._outputs = outputs
+        self._trouble: dict[str, str] = {}  # of each output
         self._publisher = publisher
         self._meter = meter
         self._records = records
@@ -59,6 +72,9 @@ class Publishing:
                 await self._let_the_writer_catch_up()
         finally:
             self._freezing.end()
+            if self._outputs is not None:
+                await in_thread("outputs", self._outputs.close)
+                await asyncio.sleep(0)  # what they still reported is on its way
             self._records.close()
 
     def _one(self, item: Item) -> None:
@@ -78,6 +94,37 @@ class Publishing:
             case Tail():
                 self._publisher.publish_tail(item)
                 self._records.put(item)
+            case Decided() | Happened() | Answered() | Told():
+                self._of_rules(item)
+
+    def _of_rules(self, item: Decided | Happened | Answered | Told) -> None:
+        match item:
+            case Decided(decision):
+                if self._outputs is not None:
+                    self._outputs.write_slow(decision)
+                self._publisher.publish_decision(decision)
+                self._records.put(item)
+            case Happened():
+                self._publisher.rules = item.standing
+                said = (str(item.fields.get(key, "")) for key in ("rule", "reason", "text"))
+                self._meter.message = " ".join(filter(None, (item.kind, *said)))
+                self._event(item.kind, item.frame, **item.fields)
+            case Answered(reply, outcome):
+                reply.settle(outcome)
+            case Told():
+                self._records.put(item)
+
+    def reported(self, report: OutputReport) -> None:
+        """Take note of what became of a decision at an output; say when it has trouble, or is well again."""
+        self._records.put(report)
+        if report.trouble != self._trouble.get(report.output, ""):
+            self._trouble[report.output] = report.trouble
+            self._event(EVENT_OUTPUT, max(self._meter.frame, 0), output=report.output, text=report.trouble)
+
+    @property
+    def trouble(self) -> str:
+        """Return which outputs have trouble, in words."""
+        return "; ".join(f"{name}: {text}" for name, text in self._trouble.items() if text)
 
     def _tell_of_seeding(self, adopted: Adopted) -> None:
         """Say what became of the cells that were to be there from the start."""

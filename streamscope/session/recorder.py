@@ -10,8 +10,9 @@ from typing import Protocol
 from streamscope.clock import clock_ns
 from streamscope.errors import StreamScopeError
 from streamscope.session.queue import BoundedQueue, RefuseNewest
+from streamscope.storage.room import Room
 from streamscope.types import Frame, MovieInfo, Source
-from streamscope.wire.schema import EVENT_NOT_RECORDED, EVENT_RECORDING_STOPPED
+from streamscope.wire.schema import EVENT_DISK, EVENT_NOT_RECORDED, EVENT_RECORDING_STOPPED
 
 COMMIT_S = 1.0  # a crash loses at most this much of the recording
 WAITING_BYTES = 256 << 20  # of frames that may wait for a disk that stalls: 23 s of 608x608 at 30 fps
@@ -27,8 +28,8 @@ class Keeps(Protocol):
     def append(self, frame: Frame, waiting: int) -> None:
         """Add a frame, with the number of frames that wait behind it."""
 
-    def commit(self) -> None:
-        """Make everything so far survive a power cut."""
+    def commit(self) -> Room:
+        """Make everything so far survive a power cut, and return the room that is left."""
 
     def close(self) -> None:
         """Finish the files."""
@@ -68,6 +69,7 @@ class Recorder:
         self._missing = 0  # frames that were not recorded since the last that was
         self._told_ns: int | None = None  # when it was last said that frames are not recorded
         self._next = 0  # the first frame that is not recorded yet
+        self._warned: Room | None = None  # when it was last said that the disk is nearly full
         height, width = recording.shape
         room = WAITING_BYTES if paced else WAITING_BYTES_AT_FULL_SPEED
         kind = RefuseNewest if paced else BoundedQueue
@@ -78,8 +80,9 @@ class Recorder:
         """Return what is wrong with the recording, in words; empty if nothing is."""
         if self.stopped:
             return f"recording stopped after {self._recording.n_frames} frames: {self.stopped}"
-        lost = self._frames.dropped
-        return f"{lost} frames not recorded: the disk cannot keep up" if lost else ""
+        lost, room = self._frames.dropped, self._warned
+        told = [f"{lost} frames not recorded: the disk cannot keep up"] if lost else []
+        return "; ".join(told if room is None else [*told, room.warning()])
 
     def tap(self, source: Source) -> Source:
         """Return a source that gives each frame to the recorder before it hands it on."""
@@ -114,8 +117,22 @@ class Recorder:
             self._recording.append(frame, len(self._frames))
             self._next += 1
             if self._clock() - committed_ns >= COMMIT_S * 1e9:
-                self._recording.commit()
+                self._look_at(self._recording.commit())
                 committed_ns = self._clock()
+
+    def _look_at(self, room: Room) -> None:
+        """Say it when the disk becomes nearly full, and again whenever half of that is left."""
+        before = self._warned
+        if not room.low:
+            self._warned = None
+        elif before is None or before.free is None or 2 * (room.free or 0) <= before.free:
+            self._warned = room
+            fields: dict[str, object] = {
+                "free_bytes": room.free,
+                "lasts_s": round(room.lasts_s, 1),
+                "text": room.warning(),
+            }
+            self._tell(EVENT_DISK, self._next, fields)
 
     def _say_not_recorded(self, frame: int) -> None:
         """Say it where a hole begins, but not more than once a second."""

@@ -9,11 +9,12 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from streamscope.errors import SourceError
-from streamscope.types import BehaviourCamera, Device, Movie, Source
+from streamscope.types import BehaviourCamera, Device, Movie, Output, OutputReport, Source
 
 GROUP = "streamscope.sources"
 DEVICES = "streamscope.devices"
 CAMERAS = "streamscope.cameras"
+OUTPUTS = "streamscope.outputs"
 DEFAULT = "replay"
 
 
@@ -43,7 +44,11 @@ def play(movie: Movie, speed: float | None, loop: int) -> Source:
 
 
 def open_device(
-    spec: str, index: str, values: Mapping[str, float | str], um_per_px: float | None = None
+    spec: str,
+    index: str,
+    values: Mapping[str, float | str],
+    um_per_px: float | None = None,
+    roi: tuple[int, int, int, int] | None = None,
 ) -> Device:
     """Return the device that is named, connected and verified.
 
@@ -57,6 +62,8 @@ def open_device(
         Settings; those that are not given are the type's own.
     um_per_px : float, optional
         Pixel size, um; replaces the type's own.
+    roi : tuple of int, optional
+        Part of the picture that is taken: left, top, width, height, px.
 
     Raises
     ------
@@ -65,7 +72,22 @@ def open_device(
     SourceError
         If there is no such driver, or the device cannot be used.
     """
-    return cast(Device, _load(_device_entry(spec))(spec, index, values, um_per_px))
+    return cast(Device, _load(_device_entry(spec))(spec, index, values, um_per_px, roi))
+
+
+def check_device(spec: str, values: Mapping[str, float | str]) -> None:
+    """Raise ConfigError if a device of this type cannot be set so; nothing is connected.
+
+    Raises
+    ------
+    ConfigError
+        If it has no such setting, or a value is impossible.
+    SourceError
+        If there is no such driver or type.
+    """
+    entry = _device_entry(spec)
+    _load(entry)
+    import_module(entry.module).check_values(spec, values)
 
 
 def open_camera(source: str, name: str, quality: int) -> BehaviourCamera:
@@ -119,6 +141,29 @@ def _device_entry(spec: str) -> EntryPoint:
             "write e.g. --device miniscope:v4, or install StreamScope again"
         )
     return known[name]
+
+
+def open_output(spec: str, name: str, tell: Callable[[OutputReport], None]) -> Output:
+    """Return the output that is named, open; `tell` hears what becomes of its decisions.
+
+    Raises
+    ------
+    ConfigError, SourceError
+        If there is no such driver, or it cannot be opened.
+    """
+    return cast(Output, _load(output_entry(spec, name))(spec, name, tell))
+
+
+def output_entry(spec: str, name: str) -> EntryPoint:
+    """Return the driver of an output, or raise SourceError; opens nothing."""
+    known = {entry.name: entry for entry in entry_points(group=OUTPUTS)}
+    kind = spec.partition(":")[0]
+    if kind not in known:
+        raise SourceError(
+            f"output {name} is {spec!r}, and no driver is called {kind!r}, expected one of "
+            f'{", ".join(sorted(known)) or "none that is installed"}; write e.g. {name} = "csv:decisions.csv"'
+        )
+    return known[kind]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from streamscope.core.epoch import Epoch
 from streamscope.errors import ConfigError
 from streamscope.session.engine import Engine, Shape, WarmProgress
 from streamscope.session.lanes import Learns
+from streamscope.storage.foreign import require_modest
 from streamscope.types import FloatArray, Footprints, FrameResult, ImageArray, IntArray
 
 if TYPE_CHECKING:
@@ -77,14 +79,13 @@ def tiles(shape: Shape, side: int) -> list[IntArray]:
     return [(corner + square).astype(np.int32) for corner in corners]
 
 
-def roi_engine(rois: Footprints, config: EngineConfig, image: ImageArray) -> Engine:
-    """Return the engine of a session with given regions, from its first frame (H, W)."""
+def roi_engine(rois: Footprints, config: EngineConfig) -> Engine:
+    """Return the engine of a session with given regions; it begins with the first frame that comes."""
     from streamscope.core.infer import Infer  # takes a second, as in `real_engine`
     from streamscope.core.rois import FixedRois
     from streamscope.core.warmup import warm_up_infer, warm_up_rois
 
-    fixed = FixedRois(config, rois, image)
-    learner = _InThisProcess(fixed)
+    learner = _InThisProcess(FixedRois.lag(config), partial(FixedRois, config, rois))
 
     def warm_up(progress: WarmProgress) -> None:
         warm_up_infer(progress, config.bits)
@@ -93,24 +94,48 @@ def roi_engine(rois: Footprints, config: EngineConfig, image: ImageArray) -> Eng
     def the_learner(config: EngineConfig, shape: Shape, seed: Seed | None = None, threads: int = 1) -> Learns:
         return learner
 
-    return Engine(Infer, the_learner, warm_up, lambda: None, first=fixed.first)
+    return Engine(Infer, the_learner, warm_up, lambda: None, first=learner.begin)
 
 
 class _InThisProcess:
-    """Given regions, as the learner thread wants what learns."""
+    """Given regions, as the learner thread wants what learns.
 
-    def __init__(self, rois: FixedRois) -> None:
-        self._rois = rois
-        self.lag_frames = rois.lag_frames
-        self.freeze, self.thaw = rois.freeze, rois.thaw
+    Parameters
+    ----------
+    lag_frames : int
+        As of `Learns`.
+    make : callable
+        Makes the regions of the first frame (H, W).
+    """
+
+    def __init__(self, lag_frames: int, make: Callable[[ImageArray], FixedRois]) -> None:
+        self.lag_frames = lag_frames
+        self._make = make
+        self._rois: FixedRois | None = None
         self._room: FloatArray = np.zeros((0, 0, 0), np.float32)
+
+    def begin(self, image: ImageArray) -> Epoch:
+        """Return the epoch that is in force from the first frame on; called before any frame is learned from."""
+        self._rois = self._make(image)
+        return self._rois.first
 
     def room(self, n_frames: int, shape: Shape) -> FloatArray:
         self._room = np.zeros((n_frames, *shape), np.float32)
         return self._room
 
     def consume(self, frames: Sequence[tuple[int, FrameResult]]) -> list[Epoch | None]:
-        return [self._rois.consume(self._room[place], result) for place, result in frames]
+        return [self._begun.consume(self._room[place], result) for place, result in frames]
+
+    def freeze(self) -> None:
+        self._begun.freeze()
+
+    def thaw(self) -> None:
+        self._begun.thaw()
+
+    @property
+    def _begun(self) -> FixedRois:
+        assert self._rois is not None  # frames, and then orders, come after the first
+        return self._rois
 
 
 def _read(path: Path) -> NDArray[np.generic]:
@@ -125,7 +150,7 @@ def _read(path: Path) -> NDArray[np.generic]:
     reader: Callable[[Path], NDArray[np.generic]] = _read_numpy if suffix.startswith(".np") else _read_image
     try:
         return reader(path)
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, MemoryError) as error:
         raise ConfigError(
             f"--rois {path} cannot be read ({error}), expected a label image (H, W) or masks (K, H, W); "
             "save it again as .npy"
@@ -133,6 +158,7 @@ def _read(path: Path) -> NDArray[np.generic]:
 
 
 def _read_numpy(path: Path) -> NDArray[np.generic]:
+    require_modest(path)
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded

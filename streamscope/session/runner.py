@@ -15,13 +15,13 @@ from typing import Any, NoReturn, ParamSpec
 
 from streamscope._version import __version__
 from streamscope.errors import StorageError, StreamScopeError, WireError
+from streamscope.session.acting import Outputs, open_outputs
 from streamscope.session.engine import Engine, real_engine
 from streamscope.session.health import HealthMeter
 from streamscope.session.live import LivePart
 from streamscope.session.machine import Event, Machine, State
 from streamscope.session.observer import Observer
 from streamscope.session.plan import SessionPlan
-from streamscope.session.preparing import prepared_movie
 from streamscope.session.recorder import Recorder
 from streamscope.session.refitting import (
     LEAST_FRAMES,
@@ -34,13 +34,14 @@ from streamscope.session.refitting import (
 from streamscope.session.rois import roi_engine
 from streamscope.session.stopping import stopped_by_signals
 from streamscope.session.threads import in_thread
+from streamscope.session.triggering import arm_command, disarm_command
 from streamscope.storage.notes import write_notes
 from streamscope.storage.recording import Recording, finish_recording
 from streamscope.storage.session_folder import SessionFolder, create_session, note_cameras, note_recording
-from streamscope.types import Health, RefitResult
+from streamscope.types import Health, OutputReport, RefitResult
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
-from streamscope.wire.schema import EVENT_STATE
+from streamscope.wire.schema import EVENT_STATE, Arm, Disarm, Hold, Mark, Set, Stop
 
 P = ParamSpec("P")
 
@@ -61,6 +62,7 @@ class Outcome:
     cameras: Mapping[str, Any] = field(
         default_factory=dict
     )  # what is noted of each behaviour camera, by its name
+    not_kept: str = ""  # why the last results were published, but not kept
 
 
 def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Engine | None = None) -> Outcome:
@@ -79,10 +81,7 @@ def run_session(plan: SessionPlan, observer: Observer | None = None, engine: Eng
 
 def engine_of(plan: SessionPlan) -> Engine:
     """Return the engine that a plan asks for: one that learns, or one that reads out given regions."""
-    if plan.rois is None or plan.movie is None:
-        return real_engine(plan.engine.bits)
-    first = prepared_movie(plan.movie, plan.engine.prepare).read(0, 1)[0]
-    return roi_engine(plan.rois, plan.engine, first)
+    return real_engine(plan.engine.bits) if plan.rois is None else roi_engine(plan.rois, plan.engine)
 
 
 class Session:
@@ -107,11 +106,19 @@ class Session:
         self._publisher = Publisher(
             plan.config.wire.bind,
             info=_hello(plan),
-            on_stop=self._take_stop,
-            on_hold=self._hold,
-            on_set=self._set,
+            keys=None if plan.config.wire.keys is None else Path(plan.config.wire.keys),
+            commands={
+                "mark": self._mark,
+                "arm": self._arm,
+                "disarm": self._disarm,
+                "freeze": self._hold,
+                "thaw": self._hold,
+                "set": self._set,
+                "stop": self._stop,
+            },
         )
         self._live: LivePart | None = None
+        self._outputs: Outputs | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stops = 0
         self._refit_unwanted = not plan.refit
@@ -142,6 +149,8 @@ class Session:
                 status.cancel()
         finally:
             self._publisher.close()
+            if self._outputs is not None and self._live is None:
+                self._outputs.close()
             self._engine.close()
         if isinstance(ended, Exception):
             raise ended
@@ -162,10 +171,12 @@ class Session:
         await asyncio.sleep(max(0.0, ready_s - time.monotonic()))
         if self._stops:
             return Outcome(None, None, 0, None, self._health())
+        if self._plan.rules is not None:
+            self._outputs = open_outputs(self._plan.rules, self._relay(self._reported))
         folder = self._make_folder()
         self._observer.started(folder.folder)
         folder = await self._run_live(group, folder)
-        result = await in_thread("result", lambda: write_live(folder))
+        result = await in_thread("result", lambda: _result_of(folder))
         status = await self._refit(folder)
         return Outcome(
             folder.folder,
@@ -175,6 +186,7 @@ class Session:
             self._health(),
             folder.recording,
             folder.ours.get("cameras", {}),
+            "" if self._live is None else self._live.not_kept,
         )
 
     async def _warm_up(self) -> None:
@@ -205,7 +217,9 @@ class Session:
 
     async def _run_live(self, group: asyncio.TaskGroup, folder: SessionFolder) -> SessionFolder:
         recording = self._make_recording(folder)
-        live = LivePart(self._plan, self._publisher, self._meter, self._engine, folder.journal, recording)
+        live = LivePart(
+            self._plan, self._publisher, self._meter, self._engine, folder.journal, recording, self._outputs
+        )
         self._live = live
         self._machine.send(Event.START)
         try:
@@ -229,7 +243,13 @@ class Session:
             return None
         source, prepare = plan.source_info, plan.engine.prepare
         um_per_px = None if plan.engine.um_per_px is None else plan.engine.um_per_px / prepare.bin
-        return Recording(folder, source, plan.engine.fps * prepare.bin_frames, um_per_px)
+        return Recording(
+            folder,
+            source,
+            plan.engine.fps * prepare.bin_frames,
+            um_per_px,
+            compression=plan.config.compression,
+        )
 
     async def _salvage(self, folder: SessionFolder, lane: str, error: Exception) -> NoReturn:
         """Keep what there is, note the details beside it, and say in one sentence what happened."""
@@ -290,21 +310,53 @@ class Session:
         if self._live is not None:
             self._live.stop()
 
-    def _hold(self, frozen: bool) -> Later:
+    def _stop(self, request: Stop) -> dict[str, Any]:
+        """Stop because a client asks for it."""
+        self._take_stop()
+        return {}
+
+    def _mark(self, request: Mark) -> Mapping[str, Any] | Later:
+        """Keep a text with the newest frame, for subscribers and in the journal."""
+        if self._live is None or self._machine.state is not State.RUNNING:
+            raise WireError(
+                f"the session is {self._machine.state.value}, expected running; only then are marks kept"
+            )
+        return self._live.mark(request.text)
+
+    def _arm(self, request: Arm) -> Later:
+        """Arm a rule, for a client."""
+        return self._running().command(arm_command(request))
+
+    def _disarm(self, request: Disarm) -> Later:
+        """Disarm a rule, or all of them, for a client."""
+        return self._running().command(disarm_command(request))
+
+    def _running(self) -> LivePart:
+        if self._live is None or self._machine.state is not State.RUNNING:
+            raise WireError(
+                f"the session is {self._machine.state.value}, expected running; only then do rules decide"
+            )
+        return self._live
+
+    def _hold(self, request: Hold) -> Later:
         """Freeze or thaw what is learned, if it is being learned."""
         if self._live is None or self._machine.state is not State.RUNNING:
             raise WireError(
                 f"the session is {self._machine.state.value}, expected running; only then is anything learned"
             )
-        return self._live.hold(frozen)
+        return self._live.hold(request.frozen)
 
-    def _set(self, values: Mapping[str, Any]) -> Later:
+    def _set(self, request: Set) -> Later:
         """Change settings of the device, if there is one and it runs."""
         if self._live is None or self._machine.state is not State.RUNNING:
             raise WireError(
                 f"the session is {self._machine.state.value}, expected running; only then can a device be set"
             )
-        return self._live.adjust(values)
+        return self._live.adjust(request.values)
+
+    def _reported(self, report: OutputReport) -> None:
+        if self._live is not None:
+            self._live.reported(report)
 
     def _changed(self, state: State) -> None:
         self._publisher.publish_event(EVENT_STATE, max(self._meter.frame, 0), state=state.value)
@@ -339,6 +391,16 @@ class Session:
 
 class _Stopped(Exception):
     """The user stopped the session while kernels were compiled."""
+
+
+def _result_of(folder: SessionFolder) -> Path:
+    """Write session.h5 and return its path; a disk that does not take it costs nothing but time."""
+    try:
+        return write_live(folder)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}; nothing that was kept is lost: make room, and then: streamscope refit {folder.folder}"
+        ) from error
 
 
 def _finished(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamscope.config import Preparation
 from streamscope.core.seed import Seed
 from streamscope.errors import ConfigError, StorageError
+from streamscope.storage.foreign import require_modest
 from streamscope.storage.journal_reader import JournalReader
 from streamscope.storage.live import EventRecord, LiveRecord, seed_record
 from streamscope.storage.result_reader import ResultReader
@@ -149,10 +150,11 @@ def _highest_seeded(events: tuple[EventRecord, ...]) -> int:
 
 
 def _from_npz(path: Path) -> _Found:
+    require_modest(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("A", "ids", "b0", "mean_image", "status") if name in file}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         raise StorageError(
             f"the seed {path.name} cannot be read ({error}); expected a .npz file of streamscope export"
         ) from error

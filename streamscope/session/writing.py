@@ -10,8 +10,9 @@ from streamscope.clock import clock_ns
 from streamscope.session.lanes import Adopted
 from streamscope.session.outputs import Note, Published, Record
 from streamscope.session.queue import BoundedQueue
+from streamscope.session.triggering import Decided, Told
 from streamscope.storage.journal import Journal
-from streamscope.types import Health, Tail
+from streamscope.types import Health, OutputReport, Tail
 
 COMMIT_S = 1.0  # a crash loses at most this much of the journal
 
@@ -64,6 +65,12 @@ def write_records(journal: Journal, records: Sequence[Record]) -> None:
                 journal.append_health(asdict(record))
             case Note():
                 journal.append_event(record.kind, record.frame, record.fields)
+            case Told():
+                journal.append_trigger_input(record.frame, record.kind, record.fields)
+            case Decided():
+                journal.append_decision(record.decision)
+            case OutputReport():
+                journal.append_output(record)
 
 
 def _write_epoch(journal: Journal, adopted: Adopted) -> None:

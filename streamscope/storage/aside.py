@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +28,14 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be written ({error.strerror or error}); "
-            "check that its folder exists and can be written and that no other program holds the file open"
+            f"{path} cannot be written ({_reason(error)}); "
+            "check that its folder exists and has room, and that no other program holds the file open"
         ) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words; HDF5 has them in the middle of many lines."""
+    inside = re.search(r"error message = '([^']+)'", str(error))
+    return inside[1] if inside else " ".join((error.strerror or str(error)).split())

@@ -1,4 +1,4 @@
-"""AVI files of uncompressed 8-bit gray frames, or of JPEG pictures, written so that a crash leaves what can be read.
+"""AVI files of 8-bit gray frames, raw or FFV1, or of JPEG pictures, written so that a crash leaves what can be read.
 
 Why not with a library: writing takes half the time, every byte can be brought to the disk when it should, and an
 error of the disk is known at the frame that it hits (docs/decisions/2026-11-25-recording.md).
@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from io import FileIO
 from pathlib import Path
+from typing import Any
+
+import av
 
 from streamscope.types import ByteArray
 
@@ -37,6 +42,7 @@ class Codec:
 
 
 GREY, MJPG = Codec(FOURCC, 8), Codec(b"MJPG", 24)
+FFV1 = Codec(b"FFV1", 8)
 
 
 def frame_bytes(shape: tuple[int, int]) -> int:
@@ -155,6 +161,32 @@ class GrayAvi(Avi):
     def write(self, image: ByteArray) -> None:
         """Append one frame, (H, W) uint8 in C order."""
         self.append(image.data)
+
+
+class Ffv1Avi(Avi):
+    """A file of losslessly compressed 8-bit gray frames, each by itself; parameters as of `Avi`."""
+
+    def __init__(self, path: Path, shape: tuple[int, int], fps: float) -> None:
+        super().__init__(path, shape, fps, FFV1)
+        encoder: Any = av.CodecContext.create("ffv1", "w")
+        encoder.height, encoder.width = shape
+        encoder.pix_fmt, encoder.time_base = "gray", Fraction(1, 1000)
+        encoder.gop_size = encoder.thread_count = 1  # each frame is a key frame and comes out at once
+        encoder.options = {"level": "1"}  # what a decoder must know is in each frame, and nothing beside it
+        self._encoder = encoder
+
+    def write(self, image: ByteArray) -> None:
+        """Append one frame, (H, W) uint8 in C order."""
+        frame: Any = av.VideoFrame.from_ndarray(image, format="gray")
+        frame.pts = self.n_frames
+        (packet,) = self._encoder.encode(frame)
+        self.append(bytes(packet))
+
+
+GRAY_FILES: Mapping[str, type[GrayAvi | Ffv1Avi]] = {
+    "GREY": GrayAvi,
+    "FFV1": Ffv1Avi,
+}  # by name in metaData.json
 
 
 def _room(size: int) -> int:

@@ -21,7 +21,7 @@ from streamscope.errors import StorageError
 from streamscope.storage.epoch_code import EpochCoder
 from streamscope.storage.journal_reader import JournalReader
 from streamscope.storage.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
-from streamscope.types import ComponentEvent, FrameResult, Tail
+from streamscope.types import ComponentEvent, Decision, FrameResult, OutputReport, Tail
 
 __all__ = ["Journal", "JournalReader"]
 
@@ -124,6 +124,21 @@ class Journal:
     def append_health(self, health: Mapping[str, Any]) -> None:
         """Add one health record (plain values; `frame` is taken from it)."""
         self._insert("health", (None, health.get("frame"), _json(health)))
+
+    def append_trigger_input(self, frame: int, kind: str, fields: Mapping[str, Any]) -> None:
+        """Add something that the rules were told before `frame`, in order: what replays their decisions."""
+        self._insert("trigger_inputs", (None, frame, kind, _json(fields)))
+
+    def append_decision(self, decision: Decision) -> None:
+        """Add a decision; its numbers come back bit for bit."""
+        fields = decision.fields()
+        head = [fields.pop(name) for name in ("number", "frame", "rule", "outcome", "t_decision_ns")]
+        self._insert("decisions", (*head, _json(fields)))
+
+    def append_output(self, report: OutputReport) -> None:
+        """Add what became of a decision at an output."""
+        row = (report.number, report.output, report.t_written_ns, report.t_acknowledged_ns, report.trouble)
+        self._insert("outputs", (None, *row))
 
     def append_epoch(
         self, number: int, learned_frame: int, adopted_frame: int, arrays: Mapping[str, NDArray[Any]]

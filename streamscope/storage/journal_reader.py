@@ -28,6 +28,7 @@ from streamscope.storage.live import (
 from streamscope.storage.lives import components_of, epochs_in_use
 from streamscope.storage.placement import empty_traces, place_rows, place_tail
 from streamscope.storage.schema import check_version
+from streamscope.storage.trigger_log import TriggerLog, read_trigger_log
 from streamscope.types import ComponentEvent, FloatArray, FrameResult, IdArray, LongArray, Shift, Tail
 
 _REALS = ("dy", "dx", "quality", "time_s")
@@ -214,6 +215,10 @@ class JournalReader:
         """Return the other events, in order."""
         query = "SELECT kind, frame, fields FROM events ORDER BY number"
         return tuple(EventRecord(kind, frame, json.loads(f)) for kind, frame, f in self._db.execute(query))
+
+    def trigger_log(self) -> TriggerLog:
+        """Return what the rules were told, what they decided, and what became of it; empty without rules."""
+        return read_trigger_log(self._db)
 
     def health(self) -> tuple[dict[str, Any], ...]:
         """Return the health records, in order."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
@@ -19,7 +18,8 @@ import numpy as np
 
 from streamscope._version import __version__
 from streamscope.errors import StorageError
-from streamscope.storage.avi import FOURCC, MOST_BYTES, GrayAvi, frame_bytes
+from streamscope.storage.avi import GRAY_FILES, MOST_BYTES, Ffv1Avi, GrayAvi, frame_bytes
+from streamscope.storage.room import LEAST_BYTES, Room, gigabytes, room_for
 from streamscope.storage.rows import milliseconds, write_whole
 from streamscope.storage.session_folder import METADATA_NAME, SessionFolder, note_recording
 from streamscope.storage.source_record import describe_files
@@ -30,24 +30,6 @@ ORIENTATION_NAME = "headOrientation.csv"
 ORIENTATION_COLUMNS = "Time Stamp (ms),qw,qx,qy,qz"
 COLUMNS = "Frame Number,Time Stamp (ms),Buffer Index,DAQ Frame Number,Frames Missing"  # the last one is ours
 FRAMES_PER_FILE = 1000
-RESERVE_BYTES = 256 << 20  # of the disk, left to the journal and the results
-_ROW_BYTES = 48
-
-
-def bytes_needed(shape: tuple[int, int], n_frames: int) -> int:
-    """Return the room on the disk that a recording of `n_frames` frames of (H, W) px needs."""
-    return n_frames * (frame_bytes(shape) + _ROW_BYTES)
-
-
-def check_room(folder: Path, shape: tuple[int, int], n_frames: int) -> None:
-    """Raise StorageError unless there is room for a recording in `folder`, and for the results beside it."""
-    needed, free = bytes_needed(shape, n_frames), shutil.disk_usage(folder).free
-    if free < needed + RESERVE_BYTES:
-        raise StorageError(
-            f"recording {n_frames} frames of {shape[0]}x{shape[1]} px needs {_gigabytes(needed)} and "
-            f"{_gigabytes(RESERVE_BYTES)} for the results, but {folder} has {_gigabytes(free)} free; make room, "
-            "give a folder on another disk with --out, or leave out --record"
-        )
 
 
 class Recording:
@@ -63,6 +45,8 @@ class Recording:
         Of the session.
     frames_per_file : int, optional
         Fewer if a file would become too large for old readers.
+    compression : str
+        GREY: none; FFV1: lossless.
 
     Raises
     ------
@@ -77,6 +61,7 @@ class Recording:
         fps: float,
         um_per_px: float | None = None,
         frames_per_file: int = FRAMES_PER_FILE,
+        compression: str = "GREY",
     ) -> None:
         if session.recording_folder is None:
             raise StorageError(f"{session.folder} was made for a session that is not recorded")
@@ -85,11 +70,12 @@ class Recording:
         self.n_frames = 0
         self._fps = fps
         self._per_file = max(1, min(frames_per_file, MOST_BYTES // frame_bytes(info.shape)))
-        self._video: GrayAvi | None = None
+        self._kind = GRAY_FILES[compression]
+        self._video: GrayAvi | Ffv1Avi | None = None
         self._orientation: FileIO | None = None  # made with the first frame that has one
         with self._errors():
             self.folder.mkdir()
-            metadata = _device_metadata(info, self.folder, self._per_file, fps, um_per_px)
+            metadata = _device_metadata(info, self.folder, self._per_file, compression, fps, um_per_px)
             text = json.dumps(metadata, indent=4, ensure_ascii=False, default=str) + "\n"
             (self.folder / METADATA_NAME).write_text(text, encoding="utf-8")
             self._stamps = FileIO(self.folder / STAMPS_NAME, "x")
@@ -115,8 +101,8 @@ class Recording:
                 self._write_orientation(frame)
         self.n_frames += 1
 
-    def commit(self) -> None:
-        """Make everything so far survive a power cut; see that the disk has room for more.
+    def commit(self) -> Room:
+        """Make everything so far survive a power cut, and return what room the disk has for more.
 
         Raises
         ------
@@ -128,12 +114,13 @@ class Recording:
                 self._video.commit()
             for table in self._tables():
                 os.fsync(table.fileno())
-            free = shutil.disk_usage(self.folder).free
-        if free < RESERVE_BYTES:
+        room = room_for(self.folder, self.shape, self._fps)
+        if room.too_little and room.free is not None:
             raise StorageError(
-                f"{self.folder} has {_gigabytes(free)} free, expected more than {_gigabytes(RESERVE_BYTES)}, which "
+                f"{self.folder} has {gigabytes(room.free)} free, expected at least {gigabytes(LEAST_BYTES)}, which "
                 "are left to the results; make room before the next session"
             )
+        return room
 
     def close(self) -> None:
         """Finish the files; may be called again."""
@@ -157,10 +144,10 @@ class Recording:
         parts = ",".join(f"{part:.6f}" for part in frame.meta["orientation"])
         write_whole(self._orientation, f"{milliseconds(frame.time_s)},{parts}\n".encode())
 
-    def _next_file(self) -> GrayAvi:
+    def _next_file(self) -> GrayAvi | Ffv1Avi:
         self._finish_video()
         path = self.folder / f"{self.n_frames // self._per_file}.avi"
-        self._video = GrayAvi(path, self.shape, self._fps)
+        self._video = self._kind(path, self.shape, self._fps)
         return self._video
 
     def _finish_video(self) -> None:
@@ -232,7 +219,7 @@ def recorded_frames(session: SessionFolder) -> LongArray:
 
 
 def _device_metadata(
-    info: MovieInfo, folder: Path, per_file: int, fps: float, um_per_px: float | None
+    info: MovieInfo, folder: Path, per_file: int, compression: str, fps: float, um_per_px: float | None
 ) -> dict[str, Any]:
     passed_on: Mapping[str, Any] = info.meta if "deviceName" in info.meta else {}
     return {
@@ -242,11 +229,7 @@ def _device_metadata(
         "deviceName": info.device,
         "deviceDirectory": folder.resolve().as_posix(),
         "framesPerFile": per_file,
-        "compression": FOURCC.decode(),
+        "compression": compression,
         "frameRate": fps,
         "streamscope": {"version": __version__, "um_per_px": um_per_px},
     }
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

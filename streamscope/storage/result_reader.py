@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from streamscope.errors import StorageError
+from streamscope.storage.foreign import require_self_contained
 from streamscope.storage.layout import FORMAT, FORMAT_VERSION, get_footprints, get_kinetics, get_text
 from streamscope.storage.live import (
     NO_FIELD,
@@ -42,6 +43,7 @@ class ResultReader:
                 f"{path} cannot be opened as an HDF5 file; expected the session.h5 of a session folder"
             ) from error
         try:
+            require_self_contained(self._file, path)
             _check_format(self._file, path)
         except StorageError:
             self._file.close()

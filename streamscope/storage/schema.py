@@ -11,6 +11,7 @@ TRACE_NAMES = ("y", "c", "s", "c_lag", "s_lag")  # order within a row of traces
 # Fields of frames that moved rigidly have no row.
 # Traces stand in a table of their own, so that a look at the frames does not read all of them.
 # Ids change a few times a minute and frames thirty times a second: each distinct list of ids is stored once.
+# Rules: what they were told beside the frames, what they decided, and when it was written; absent in older journals.
 # An array that is that of the epoch before is not stored again, another one as the difference (epoch_code.py).
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -30,6 +31,14 @@ CREATE TABLE component_events (
     "into" INTEGER, factor REAL, y REAL, x REAL, snr REAL, reason TEXT NOT NULL);
 CREATE TABLE events (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, frame INTEGER, fields TEXT NOT NULL);
 CREATE TABLE health (number INTEGER PRIMARY KEY, frame INTEGER, fields TEXT NOT NULL);
+CREATE TABLE trigger_inputs (
+    number INTEGER PRIMARY KEY, frame INTEGER NOT NULL, kind TEXT NOT NULL, fields TEXT NOT NULL);
+CREATE TABLE decisions (
+    number INTEGER PRIMARY KEY, frame INTEGER NOT NULL, rule TEXT NOT NULL, outcome TEXT NOT NULL,
+    t_decision_ns INTEGER NOT NULL, fields TEXT NOT NULL);
+CREATE TABLE outputs (
+    number INTEGER PRIMARY KEY, decision INTEGER NOT NULL, output TEXT NOT NULL, t_written_ns INTEGER NOT NULL,
+    t_acknowledged_ns INTEGER NOT NULL, trouble TEXT NOT NULL);
 CREATE TABLE epochs (
     epoch INTEGER PRIMARY KEY, learned_frame INTEGER NOT NULL, adopted_frame INTEGER NOT NULL);
 CREATE TABLE arrays (

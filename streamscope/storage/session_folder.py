@@ -284,8 +284,8 @@ def _metadata(
     device: str | None,
 ) -> dict[str, Any]:
     return {
-        "researcherName": "",
-        "experimentName": "",
+        "researcherName": config.researcher,
+        "experimentName": config.study,
         "animalName": config.subject,
         "baseDirectory": folder.resolve().as_posix(),
         "recordingStartTime": {

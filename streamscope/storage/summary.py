@@ -80,6 +80,7 @@ class RecordingSummary:
     stopped: str  # why it ended before the session; empty if it did not
     n_files: int
     size: int  # bytes
+    compression: str = "GREY"  # none, or FFV1
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,7 @@ def _recording(session: SessionFolder) -> RecordingSummary | None:
         stopped=noted.get("stopped", ""),
         n_files=len(videos),
         size=sum(video.stat().st_size for video in videos),
+        compression=session.ours["config"].get("compression", "GREY"),
     )
 
 

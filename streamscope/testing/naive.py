@@ -319,3 +319,38 @@ def connected_part(smooth: FloatArray, image: FloatArray, cut: float, at: tuple[
     """Return an image without what is not above `cut` of the maximum of `smooth`, or not connected with `at`."""
     parts, _ = label(smooth > cut * smooth.max())
     return np.where((parts == parts[at]) & (parts > 0), image, 0).astype(np.float32)
+
+
+def steadiness(
+    image: FloatArray, expected: FloatArray, gain: float, rate: float, means: tuple[FloatArray, ...]
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+    """Return running mean, variance and mean squared misfit (h, w) after one more image; `means` are those before."""
+    mean, spread, misfit = (part.astype(np.float64) for part in means)
+    value = image / gain
+    d, e = value - mean, value - expected
+    return mean + rate * d, (1 - rate) * (spread + rate * d * d), (1 - rate) * misfit + rate * e * e
+
+
+def at_whole_shift(keep: FloatArray, dy: int, dx: int) -> FloatArray:
+    """Return `keep` (h, w) at (y + dy, x + dx), 1 outside."""
+    out = np.ones_like(keep)
+    for y, x in np.ndindex(*keep.shape):
+        if 0 <= y + dy < keep.shape[0] and 0 <= x + dx < keep.shape[1]:
+            out[y, x] = keep[y + dy, x + dx]
+    return out
+
+
+def gradient_sums(template: FloatArray, weight: FloatArray) -> tuple[float, float, float]:
+    """Return the sums of w gy gy, w gy gx, w gx gx with the gradient of a template (h, w), borders left out."""
+    gy, gx = (np.gradient(template.astype(np.float64), axis=axis)[1:-1, 1:-1] for axis in (0, 1))
+    inner = weight[1:-1, 1:-1]
+    return float((inner * gy * gy).sum()), float((inner * gy * gx).sum()), float((inner * gx * gx).sum())
+
+
+def followed(
+    moved: FloatArray, gain: float, rates: FloatArray, template: FloatArray, variance: FloatArray
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return template and residual variance after one more image, each pixel with its own rate."""
+    mean, spread = template.astype(np.float64), variance.astype(np.float64)
+    e = moved / gain - mean
+    return mean + rates * e, spread + rates * (e * e - spread)

@@ -19,6 +19,7 @@ from streamscope.wire.control import decode_reply, encode_request
 from streamscope.wire.schema import Message
 from streamscope.wire.snapshot import read_snapshot
 
+CLIENT = "streamscope python"  # what hello says of us
 _REPEAT_S = 1.0  # a request without a reply is sent again, with the same id
 
 
@@ -48,6 +49,13 @@ class Subscriber(Connection):
         same machine, since it compares with this machine's monotonic clock.
     queue : int
         Messages kept while the caller is busy; later ones are lost, and counted in `lost`.
+    keys : str or Path, optional
+        Folder with ``session.key`` and one secret key, or a ``.key_secret`` file beside the former, for a session
+        that asks for keys. At an address of another machine the default folder is looked into.
+    reconnect : bool
+        When a session says goodbye, wait for the next one at this address, however long, and go on with it: `sid`
+        changes, `components` begins anew. Without it, iteration ends. Silence without a goodbye is an error in
+        either case, after which iteration may be taken up again.
     """
 
     def connect(self) -> None:
@@ -66,7 +74,6 @@ class Subscriber(Connection):
             self._connect_control(self._dealer)
             if self._receive(self._connect_timeout_s) is None:
                 raise self._nobody()
-            self.info, _ = self._ask("hello", client="streamscope python")
             self.refresh()
         except BaseException:
             self.close()
@@ -112,10 +119,15 @@ class Subscriber(Connection):
 
     def refresh(self) -> None:
         """Take the snapshot again, e.g. for the present shapes."""
+        if self._mirror.elsewhere:
+            self._greeted(self._ask("hello", client=CLIENT)[0])
         self._mirror.take_snapshot(read_snapshot(*self._ask("snapshot")))
 
     def ask(self, verb: str, **fields: Any) -> Mapping[str, Any]:
-        """Return the reply to a request such as ping or stop.
+        """Return the reply to a request such as ping, mark or stop.
+
+        A command is carried out once, by the session that is followed, within the time that is waited for the reply,
+        or not at all.
 
         Raises
         ------
@@ -145,6 +157,8 @@ class Subscriber(Connection):
     def __next__(self) -> Message:
         while not self.closed:
             parts = self._receive(self._timeout_s)
+            if parts is None and self._between:
+                continue
             if parts is None:
                 raise self._silence()
             message = self._accept(parts)
@@ -169,6 +183,7 @@ class Subscriber(Connection):
     def _ask(self, verb: str, **fields: Any) -> tuple[Header, Arrays]:
         request_id = uuid.uuid4().hex
         deadline = time.monotonic() + self._connect_timeout_s
+        fields |= self._bounds(verb)
         while time.monotonic() < deadline:
             self._dealer.send_multipart(encode_request(request_id, verb, **fields))
             repeat_at = min(deadline, time.monotonic() + _REPEAT_S)
@@ -205,7 +220,6 @@ class AsyncSubscriber(Connection):
             self._connect_control(self._dealer)
             if await self._receive(self._connect_timeout_s) is None:
                 raise self._nobody()
-            self.info, _ = await self._ask("hello", client="streamscope python")
             await self.refresh()
         except BaseException:
             self.close()
@@ -242,6 +256,8 @@ class AsyncSubscriber(Connection):
 
     async def refresh(self) -> None:
         """Take the snapshot again, e.g. for the present shapes."""
+        if self._mirror.elsewhere:
+            self._greeted((await self._ask("hello", client=CLIENT))[0])
         self._mirror.take_snapshot(read_snapshot(*await self._ask("snapshot")))
 
     async def ask(self, verb: str, **fields: Any) -> Mapping[str, Any]:
@@ -270,6 +286,8 @@ class AsyncSubscriber(Connection):
         await asyncio.sleep(0)
         while not self.closed:
             parts = await self._receive(self._timeout_s)
+            if parts is None and self._between:
+                continue
             if parts is None:
                 raise self._silence()
             message = await self._accept(parts)
@@ -295,6 +313,7 @@ class AsyncSubscriber(Connection):
     async def _ask(self, verb: str, **fields: Any) -> tuple[Header, Arrays]:
         request_id = uuid.uuid4().hex
         deadline = time.monotonic() + self._connect_timeout_s
+        fields |= self._bounds(verb)
         while time.monotonic() < deadline:
             await self._dealer.send_multipart(encode_request(request_id, verb, **fields))
             repeat_at = min(deadline, time.monotonic() + _REPEAT_S)

@@ -22,6 +22,7 @@ from streamscope.wire.schema import (
     MAX_DIMENSIONS,
     MAX_HEADER_BYTES,
     MAX_MESSAGE_BYTES,
+    MAX_NESTING,
     VERSION,
 )
 
@@ -134,7 +135,16 @@ def unpack_map(packed: bytes) -> Header:
         raise WireError(f"a header is not msgpack within the limits ({error}); dropped") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise WireError("a header is a msgpack map with text keys, this one is not; dropped")
+    if _too_deep(values, MAX_NESTING):
+        raise WireError(
+            f"a header has at most {MAX_NESTING} lists and maps within each other, this one has more; dropped"
+        )
     return values
+
+
+def _too_deep(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or _too_deep(item, levels - 1) for item in inner if isinstance(item, dict | list))
 
 
 def check_version(version: Any) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -14,9 +15,11 @@ import zmq
 
 from streamscope.clock import clock_ns
 from streamscope.errors import WireError
-from streamscope.wire.endpoints import DEFAULT_ENDPOINT, parse_endpoint
+from streamscope.wire.endpoints import DEFAULT_ENDPOINT, parse, parse_endpoint
+from streamscope.wire.keys import keys_to_show
 from streamscope.wire.mirror import Mirror, checked_topics
 from streamscope.wire.schema import (
+    COMMANDS,
     COMPONENTS,
     EVENTS,
     MAX_MESSAGE_BYTES,
@@ -45,16 +48,21 @@ class Connection:
         connect_timeout_s: float = 10.0,
         max_age_s: float | None = None,
         queue: int = 1000,
+        keys: str | Path | None = None,
+        reconnect: bool = False,
     ) -> None:
         self.endpoints = parse_endpoint(endpoint)
+        self._keys = keys_to_show(parse(endpoint)[0], None if keys is None else Path(keys))
         self.info: Mapping[str, Any] = {}  # what hello said: info, clock, endpoints, version
         self.skipped = 0  # messages passed over by recv_latest
+        self._clock_offset_ns: int | None = None  # of the session's monotonic clock from ours
         self._topics = checked_topics(topics)
         self._mirror = Mirror(self._topics)
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._max_age_s = max_age_s
         self._queue = queue
+        self._reconnect = reconnect
 
     @property
     def components(self) -> Mapping[int, Cell]:
@@ -83,10 +91,11 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Return whether the session said goodbye."""
-        return self._mirror.closed
+        """Return whether the session said goodbye, and no other one is waited for."""
+        return self._mirror.closed and not self._reconnect
 
     def _connect_data(self, socket: zmq.Socket[Any]) -> None:
+        self._lock(socket)
         socket.linger = 0
         socket.rcvhwm = self._queue
         socket.maxmsgsize = MAX_MESSAGE_BYTES
@@ -94,13 +103,32 @@ class Connection:
             socket.subscribe(topic)
         socket.connect(self.endpoints.data)
 
+    def _lock(self, socket: zmq.Socket[Any]) -> None:
+        if self._keys is not None:
+            self._keys.lock(socket)
+
     def _connect_control(self, socket: zmq.Socket[Any]) -> None:
+        self._lock(socket)
         socket.linger = 0
         socket.maxmsgsize = MAX_MESSAGE_BYTES
         socket.routing_id = (
             uuid.uuid4().hex.encode()
         )  # kept over reconnects, so that a repeated request is known
         socket.connect(self.endpoints.control)
+
+    def _greeted(self, hello: Mapping[str, Any]) -> None:
+        """Take over what the session says of itself, and how far its clock is from ours."""
+        self.info = hello
+        clock = hello.get("clock")
+        theirs_ns = clock.get("monotonic_ns") if isinstance(clock, dict) else None
+        self._clock_offset_ns = theirs_ns - clock_ns() if type(theirs_ns) is int else None
+
+    def _bounds(self, verb: str) -> dict[str, Any]:
+        """Return what keeps a command from having an effect on another session, or too late."""
+        if verb not in COMMANDS or self._clock_offset_ns is None:
+            return {}
+        deadline_ns = clock_ns() + int(1e9 * self._connect_timeout_s) + self._clock_offset_ns
+        return {"sid": self.sid, "before_ns": deadline_ns}
 
     def _fresh(self, message: Message) -> Message:
         if self._max_age_s is not None and isinstance(message, TracesMessage):
@@ -118,10 +146,20 @@ class Connection:
             raise error
         _log.warning("going on with a component table that may lack some: %s", error)
 
+    @property
+    def _between(self) -> bool:
+        """Return whether a session said goodbye and the next one is waited for: then silence is right."""
+        return self._mirror.closed and self._reconnect
+
     def _nobody(self) -> WireError:
         return WireError(
             f"nobody publishes at {self.endpoints.data} (waited {self._connect_timeout_s:g} s): is a session "
-            "running, and is this the address that it printed when it began?"
+            "running, is this the address that it printed when it began, and "
+            + (
+                "is your key let in there (streamscope keys list)?"
+                if self._keys
+                else "does it ask for keys (--keys)?"
+            )
         )
 
     def _silence(self) -> WireError:

@@ -43,21 +43,12 @@ def parse(text: str) -> tuple[str, int]:
     return ("127.0.0.1" if host == "localhost" else host), int(port)
 
 
-def parse_bind(text: str) -> tuple[str, int]:
-    """Return host and port to open, refusing every host but this machine.
-
-    Raises
-    ------
-    WireError
-        If the address is wrong or could be reached from other machines.
-    """
-    host, port = parse(text)
-    if not _is_loopback(host):
-        raise WireError(
-            f"cannot bind to {host}: only this machine (127.0.0.1) may listen, because the stream is not "
-            "encrypted and clients are not checked; CURVE keys with an allow-list come in a later version"
-        )
-    return host, port
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a host."""
+    try:
+        return ipaddress.IPv4Address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_endpoint(text: str) -> Endpoints:
@@ -66,10 +57,3 @@ def parse_endpoint(text: str) -> Endpoints:
     if port == 0:
         raise WireError("port 0 cannot be listened to; use the port that the session printed when it began")
     return endpoints(host, port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.IPv4Address(host).is_loopback
-    except ValueError:
-        return False

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.errors import WireError
-from streamscope.types import ComponentEvent, FloatArray, FrameResult, Health, IntArray, Tail
+from streamscope.types import ComponentEvent, Decision, FloatArray, FrameResult, Health, IntArray, Tail
 from streamscope.wire.codec import Arrays, Header, decode, encode
 from streamscope.wire.schema import (
     COMPONENTS,
@@ -21,6 +21,7 @@ from streamscope.wire.schema import (
     STATUS,
     TRACE_ARRAYS,
     TRACES,
+    TRIGGERS,
     ComponentMessage,
     EventMessage,
     ImageMessage,
@@ -28,6 +29,7 @@ from streamscope.wire.schema import (
     Stamp,
     StatusMessage,
     TracesMessage,
+    TriggerMessage,
 )
 
 
@@ -86,6 +88,13 @@ def encode_tail(stamp: Stamp, epoch: int | None, tail: Tail) -> list[bytes]:
         "s_lag": np.asarray(tail.s_lag, "f4"),
     }
     return encode_event(stamp, EVENT_DRAINED, int(tail.first_frame), epoch, fields)
+
+
+def encode_decision(stamp: Stamp, epoch: int, decision: Decision) -> list[bytes]:
+    """Return the triggers/ message of a decision."""
+    fields = decision.fields()
+    header = _header(stamp, frame=fields.pop("frame"), epoch=epoch, t_capture_ns=fields.pop("t_capture_ns"))
+    return encode(TRIGGERS, header | fields, {})
 
 
 def encode_status(stamp: Stamp, health: Health) -> list[bytes]:
@@ -169,6 +178,15 @@ def _component(common: Header, header: Header, arrays: Arrays) -> ComponentMessa
 
 def _event(common: Header, header: Header, arrays: Arrays) -> EventMessage:
     return EventMessage(**common, name=_get(header, "name", str), fields=_get(header, "fields", dict))
+
+
+def _decision(common: Header, header: Header, arrays: Arrays) -> TriggerMessage:
+    inputs, outputs = _get(header, "inputs", dict), _get(header, "outputs", list)
+    if not all(isinstance(name, str) for name in (*inputs, *outputs)):
+        raise WireError("the inputs and outputs of a decision have names; dropped")
+    values: dict[str, Any] = {name: read(header, name) for name, read in _DECISION.items()}
+    named = tuple((name, _number(inputs, name)) for name in inputs)
+    return TriggerMessage(**common, decision=Decision(inputs=named, outputs=tuple(outputs), **values))
 
 
 def _status(common: Header, header: Header, arrays: Arrays) -> StatusMessage:
@@ -256,10 +274,16 @@ _COMMON_KEYS = (
     "lag",
     "flags",
 )
+_DECISION: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
+    **dict.fromkeys(("number", "frame", "seed", "t_capture_ns", "t_decision_ns"), _count),
+    **dict.fromkeys(("time_s", "width_ms", "value"), _number),
+    **dict.fromkeys(("rule", "outcome", "reason", "control", "rule_hash"), _text),
+}
 _BUILDERS: Mapping[str, Callable[[Header, Header, Arrays], Message]] = {
     TRACES: _traces,
     COMPONENTS: _component,
     EVENTS: _event,
+    TRIGGERS: _decision,
     STATUS: _status,
     IMAGE: _image,
 }

@@ -7,6 +7,7 @@ after a hole in components/, ask again rather than for a repetition.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from streamscope.wire.schema import (
 )
 from streamscope.wire.snapshot import Cell, Snapshot
 
+_TOPIC = re.compile(r"[a-z][a-z0-9_-]{0,62}/")
 _STATUS_AFTER = {"born": "provisional", "confirmed": "confirmed", "merged": "merged", "retired": "retired"}
 
 
@@ -47,7 +49,7 @@ class Mirror:
         self.closed = False  # the session said goodbye
         self.needs_snapshot = True  # to be asked for before the next message is used
         self.incomplete = False  # a snapshot was needed and could not be had: components may be missing
-        self._elsewhere = False  # the last message was of another session
+        self.elsewhere = True  # nothing is known yet of the session whose messages come
         self._expected: dict[str, int] = {}
         self._ids = b""
         self._unnamed: set[int] = set()
@@ -68,11 +70,11 @@ class Mirror:
         self.cells = {**gone, **snapshot.cells}
         self.epoch = snapshot.epoch
         self.shape = snapshot.shape
-        self.needs_snapshot = self.incomplete = self._elsewhere = False
+        self.needs_snapshot = self.incomplete = self.elsewhere = False
 
     def do_without_snapshot(self) -> bool:
         """Go on without the snapshot that was needed; False when nothing can be used before it is taken."""
-        if self._elsewhere:
+        if self.elsewhere:
             return False
         self.needs_snapshot = False
         self.incomplete = True
@@ -94,7 +96,7 @@ class Mirror:
         if (
             message.sid != self.sid
         ):  # another session at the same address: its snapshot will be newer than this
-            self.needs_snapshot = self._elsewhere = True
+            self.needs_snapshot = self.elsewhere = True
             return None
         expected = self._expected.get(message.topic, message.seq)
         if message.seq < expected:
@@ -158,6 +160,8 @@ def checked_topics(topics: str | Collection[str]) -> tuple[str, ...]:
     """Return the topics as a tuple, or say what is wrong with one."""
     chosen = (topics,) if isinstance(topics, str) else tuple(topics)
     for topic in chosen:
-        if not topic.endswith("/") or not topic.isascii():
-            raise WireError(f"topic {topic!r} must end in a slash, e.g. traces/")
+        if not _TOPIC.fullmatch(topic):
+            raise WireError(
+                f"topic {topic!r:.80} must end in a slash, with one word of small letters before it, e.g. traces/"
+            )
     return chosen

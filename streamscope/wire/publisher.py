@@ -9,22 +9,27 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import zmq
+import zmq.asyncio
 from numpy.typing import NDArray
 
 from streamscope.clock import clock_ns
-from streamscope.errors import WireError
-from streamscope.types import ComponentEvent, FloatArray, FrameResult, Health, IntArray, Tail
+from streamscope.types import ComponentEvent, Decision, FloatArray, FrameResult, Health, IntArray, Tail
+from streamscope.wire.auth import Authenticator
 from streamscope.wire.codec import Arrays, Header, pack_map
-from streamscope.wire.control import Control, Handler, Later
-from streamscope.wire.endpoints import Endpoints, parse_bind
+from streamscope.wire.commands import CommandHandler, Commands
+from streamscope.wire.control import Control, Handler
+from streamscope.wire.endpoints import Endpoints, parse
+from streamscope.wire.keys import server_keys
 from streamscope.wire.latest import pack_latest
 from streamscope.wire.messages import (
     encode_component,
+    encode_decision,
     encode_event,
     encode_image,
     encode_result,
@@ -32,6 +37,7 @@ from streamscope.wire.messages import (
     encode_tail,
 )
 from streamscope.wire.schema import (
+    COMMANDS,
     COMPONENTS,
     EVENT_CLOSED,
     EVENT_EPOCH,
@@ -42,6 +48,7 @@ from streamscope.wire.schema import (
     STATUS,
     TOPICS,
     TRACES,
+    TRIGGERS,
     VERSION,
     EpochLike,
     Stamp,
@@ -68,16 +75,19 @@ class Publisher:
         Name of the session in every message; a random one if not given.
     info : mapping, optional
         What hello tells of the session: plain values such as source, shape, fps, um_per_px.
-    on_stop : callable, optional
-        Called in the loop's thread when a client asks to stop. Without it, stop is refused.
-    on_hold : callable, optional
-        Called in the loop's thread with True when a client asks to freeze, False to thaw; returns when it is
-        done, with the key `frame`, or raises WireError. Without it, both are refused.
-    on_set : callable, optional
-        Called in the loop's thread with the settings of a device that a client wants; answers as `on_hold` does.
-        Without it, they are refused.
+    commands : mapping of str to callable, optional
+        Who carries out mark, arm, disarm, freeze, thaw, set and stop; see `Commands`. What has no handler, here or by
+        `handle`, is refused.
+    keys : Path, optional
+        Folder of keys: only those in its allow-list are let in, and only those with that right may command. Beyond
+        this machine the default folder is used if none is given.
     clock : callable
         Monotonic time, ns; the clock of `t_capture_ns`.
+
+    Raises
+    ------
+    WireError
+        If the address is wrong, or others could reach it and there are no keys.
 
     Notes
     -----
@@ -93,18 +103,17 @@ class Publisher:
         *,
         sid: str | None = None,
         info: Mapping[str, Any] | None = None,
-        on_stop: Callable[[], None] | None = None,
-        on_hold: Callable[[bool], Later] | None = None,
-        on_set: Callable[[Mapping[str, Any]], Later] | None = None,
+        commands: Mapping[str, CommandHandler] | None = None,
+        keys: Path | None = None,
         clock: Callable[[], int] = clock_ns,
     ) -> None:
-        self._host, self._port = parse_bind(bind)
+        self._host, self._port = parse(bind)
+        self._keys = server_keys(self._host, keys)
+        self._auth = None if self._keys is None else Authenticator(self._keys)
         self.sid = sid or uuid.uuid4().hex
         self._info = dict(info or {})
         pack_map(self._info)  # refused here rather than at the first hello
-        self._on_stop = on_stop
-        self._on_hold = on_hold
-        self._on_set = on_set
+        self.rules: Mapping[str, Any] = {}  # how each rule stands, for the snapshot
         self._frozen_at: int | None = None
         self._late_replies: set[asyncio.Future[Any]] = set()  # on their way
         self._clock = clock
@@ -118,12 +127,15 @@ class Publisher:
             "hello": self._hello,
             "snapshot": self._snapshot,
             "ping": self._ping,
-            "stop": self._stop,
-            "freeze": lambda request: self._hold(True),
-            "thaw": lambda request: self._hold(False),
-            "set": self._set,
         }
-        self._control = Control(self.sid, verbs)
+        self._commands = Commands(commands)
+        self._control = Control(
+            self.sid,
+            verbs | self._commands.verbs(),
+            commands=COMMANDS,
+            may_command=None if self._keys is None else self._keys.may_command,
+            clock=clock,
+        )
         self.dropped = 0  # messages that no socket took
 
     def bind(self) -> Endpoints:
@@ -134,11 +146,15 @@ class Publisher:
         WireError
             If a port is in use or may not be opened; no socket stays open then.
         """
-        self._sockets = open_sockets(self._host, self._port)
+        self._sockets = open_sockets(self._host, self._port, None if self._keys is None else self._keys.pair)
         self.endpoints = self._sockets.endpoints
         self._open = True
         _log.info("publishing on %s", self.endpoints.data)
         return self.endpoints
+
+    def handle(self, verb: str, handler: CommandHandler) -> None:
+        """Have `handler` carry out the command `verb` from now on; see `Commands`."""
+        self._commands.register(verb, handler)
 
     def publish_result(self, result: FrameResult) -> int:
         """Send a frame's traces/ message and its latest/ record; return t_publish_ns."""
@@ -195,6 +211,12 @@ class Publisher:
         self._send(encode_event(stamp, name, frame, self._epoch, fields))
         return stamp.t_publish_ns
 
+    def publish_decision(self, decision: Decision) -> int:
+        """Send what a rule decided; return t_publish_ns."""
+        stamp = self._stamp(TRIGGERS)
+        self._send(encode_decision(stamp, self._epoch, decision))
+        return stamp.t_publish_ns
+
     def publish_held(self, frozen: bool, frame: int) -> dict[str, Any]:
         """Send the event `frozen` or `thawed`, and return its fields; `frame` is the first for which it holds."""
         fields = {"cells": 0 if self._table is None else len(self._table.ids)}
@@ -224,22 +246,54 @@ class Publisher:
         """Return the number of requests that could not be read."""
         return self._control.malformed
 
+    @property
+    def refused(self) -> int:
+        """Return the number of connections whose key is not let in."""
+        return 0 if self._auth is None else self._auth.refused
+
     async def serve_control(self) -> None:
         """Welcome subscribers and answer requests until cancelled or closed; only stop ends the session."""
-        while self._open:
-            try:
-                waiting = await self._sockets.router.poll(_WELCOME_MS)
-            except asyncio.CancelledError:
-                if not self._open:  # close() cancels the wait, not the task
+        judging = None if self._auth is None else asyncio.create_task(self._judge(self._auth), name="keys")
+        try:
+            while self._open:
+                waiting = await self._waited(self._sockets.router)
+                if not self._open:
                     return
-                raise
-            if not self._open:
-                return
-            self._note_subscriptions()  # whoever asks for a snapshot has subscribed before
-            if waiting:
-                await self._serve(await self._sockets.router.recv_multipart(zmq.NOBLOCK))
+                self._note_subscriptions()  # whoever asks for a snapshot has subscribed before
+                if waiting:
+                    await self._serve(*await self._received())
+        finally:
+            if judging is not None:
+                judging.cancel()
 
-    async def _serve(self, frames: list[bytes]) -> None:
+    async def _judge(self, auth: Authenticator) -> None:
+        """Say of each new connection whether it is let in."""
+        zap = self._sockets.zap
+        while self._open and zap is not None:
+            if await self._waited(zap):
+                await zap.send_multipart(auth.answer(await zap.recv_multipart(zmq.NOBLOCK)))
+
+    async def _waited(self, socket: zmq.asyncio.Socket) -> bool:
+        """Return whether something came within a short time; False, too, when the sockets were closed meanwhile."""
+        try:
+            return bool(await socket.poll(_WELCOME_MS)) and self._open
+        except asyncio.CancelledError:
+            if not self._open:  # close() cancels the wait, not the task
+                return False
+            raise
+
+    async def _received(self) -> tuple[list[bytes], str]:
+        """Return the frames of a request, and the name of the key that its client showed."""
+        if self._keys is None:
+            return await self._sockets.router.recv_multipart(zmq.NOBLOCK), ""
+        frames = await self._sockets.router.recv_multipart(zmq.NOBLOCK, copy=False)
+        try:
+            user = str(frames[-1].get("User-Id"))
+        except zmq.ZMQError:  # not let in by `_judge`: nobody
+            user = ""
+        return [frame.bytes for frame in frames], user
+
+    async def _serve(self, frames: list[bytes], user: str) -> None:
         client, *body = frames
         envelope = [client, b""] if body[:1] == [b""] else [client]
 
@@ -248,7 +302,7 @@ class Publisher:
             self._late_replies.add(sent)
             sent.add_done_callback(self._late_replies.discard)
 
-        reply = self._control.answer(client, body[len(envelope) - 1 :], send_later)
+        reply = self._control.answer(client, body[len(envelope) - 1 :], send_later, user)
         if reply:
             await self._sockets.router.send_multipart(envelope + reply)
         await asyncio.sleep(0)  # a ready socket does not yield: let nobody keep the loop busy with requests
@@ -308,27 +362,9 @@ class Publisher:
             "frame": self._frame,
             "shape": None if self._table is None else self._table.footprints.shape,
             "frozen_at": self._frozen_at,
+            "rules": self.rules,
             "next_seq": {topic: self._seq[topic] for topic in TOPICS},
         }, arrays
 
     def _ping(self, request: Header) -> tuple[Mapping[str, Any], Arrays]:
         return {"clock": {"monotonic_ns": self._clock(), "unix_ns": time.time_ns()}, "frame": self._frame}, {}
-
-    def _stop(self, request: Header) -> tuple[Mapping[str, Any], Arrays]:
-        if self._on_stop is None:
-            raise WireError("this session cannot be stopped from outside; use Ctrl-C where it runs")
-        self._on_stop()
-        return {}, {}
-
-    def _hold(self, frozen: bool) -> Later:
-        if self._on_hold is None:
-            raise WireError("this session can be neither frozen nor thawed: nothing is learned in it")
-        return self._on_hold(frozen)
-
-    def _set(self, request: Header) -> Later:
-        values = request.get("values")
-        if self._on_set is None:
-            raise WireError("this session has no device that could be set")
-        if not isinstance(values, dict):
-            raise WireError("set needs the key values, a map of names and values, e.g. {'led': 30}")
-        return self._on_set(values)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamscope.types import (
     ByteArray,
     ComponentEvent,
+    Decision,
     FloatArray,
     Footprints,
     Health,
@@ -38,6 +39,9 @@ LATEST = b"latest/"  # prefix of the single-frame records on the third socket
 REQUEST = "request/"  # first frame of what a client asks on the control socket
 REPLY = "reply/"  # first frame of the answer
 
+WATCHING = ("hello", "snapshot", "ping")  # verbs that change nothing
+COMMANDS = ("mark", "arm", "disarm", "freeze", "thaw", "set", "stop")  # verbs that need the right to command
+
 # Names of events/ messages. Others may be added within a major version.
 EVENT_GAP = "gap"  # frames were lost before this one: n
 EVENT_BAD_MOTION = "bad_motion"  # registration not trusted from this frame on, or trusted again: bad
@@ -49,6 +53,8 @@ EVENT_DRAINED = "drained"  # the delayed values of the last frames: arrays ids, 
 EVENT_SEED = "seed"  # what became of the components of an earlier session: placed, ids, dy, dx, ...
 EVENT_NOT_RECORDED = "not_recorded"  # from this frame on some are missing in the recording: waiting
 EVENT_RECORDING_STOPPED = "recording_stopped"  # nothing is recorded from this frame on: recorded, reason
+EVENT_RESULTS_STOPPED = "results_stopped"  # from about this frame on no result is kept: reason
+EVENT_DISK = "disk"  # the disk that is recorded to is nearly full: free_bytes, lasts_s, text
 EVENT_RECORDING = (
     "recording"  # by a trigger, frames are recorded from this one on, or no more: on, input, t_ns
 )
@@ -59,6 +65,11 @@ EVENT_VIEW = "view"  # of a preview: how sharp and how bright the picture is: sh
 EVENT_CAMERA = "camera"  # something happened to a behaviour camera: camera, what, text, ...
 EVENT_STATE = "state"  # the session changed its state: state
 EVENT_MARK = "mark"  # something a user or device marked: text
+EVENT_ARMED = "armed"  # a rule may act from this frame on: rule, cells, dry, by, hash
+EVENT_DISARMED = "disarmed"  # a rule acts no more from this frame on: rule, reason
+EVENT_BOUND = "bound"  # the cell that a signal means was confirmed: signal, cell
+EVENT_EMERGENCY_STOP = "emergency_stop"  # no rule can be armed any more: by
+EVENT_OUTPUT = "output"  # an output of decisions has trouble, or none any more: output, text
 EVENT_CLOSED = "closed"  # the last message: the publisher closes its sockets
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -72,6 +83,10 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 64 * 2**10
 MAX_REQUEST_BYTES = 2**20
 MAX_ARRAYS = 64
+MAX_NESTING = 8  # maps and lists within each other, in a header
+MAX_MARK = 200  # letters of a mark
+MAX_NAME = 64  # letters of the name of a rule or of a key
+MAX_CELLS = 100  # that one request names
 MAX_DIMENSIONS = 3
 
 STATUS_NAMES = {0: "provisional", 1: "confirmed"}
@@ -107,6 +122,55 @@ class EpochLike(Protocol):
     @property
     def footprints(self) -> Footprints:
         """Return the footprints, in the order of `ids`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Ask to keep a text with the frame that is published now."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Ask to arm a rule, for these cells if its file leaves open which it watches, and at these levels."""
+
+    rule: str
+    cells: Mapping[str, int] = field(default_factory=dict)  # ids, by signal; "": the only one
+    levels: Mapping[str, float] = field(default_factory=dict)  # by condition; "": the only one
+    dry: bool = False  # decide and note, but write nothing
+    by: str = ""  # who asks, for the journal
+
+
+@dataclass(frozen=True, slots=True)
+class Disarm:
+    """Ask to disarm a rule; None: all of them."""
+
+    rule: str | None = None
+    emergency: bool = False  # every line low at once, and nothing can be armed afterwards
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Ask to freeze what is learned (`freeze`), or to thaw it (`thaw`)."""
+
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Ask to change settings of the device."""
+
+    values: Mapping[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask the session to drain and end."""
+
+
+Command: TypeAlias = Mark | Arm | Disarm | Hold | Set | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +236,15 @@ class EventMessage(Message):
 
     name: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerMessage(Message):
+    """What a rule decided on a frame; sent before the traces/ message of that frame."""
+
+    decision: Decision = field(
+        default_factory=lambda: Decision(0, "", 0, 0.0, "", "", "", 0.0, 0.0, (), (), "", 0, 0)
+    )
 
 
 @dataclass(frozen=True, slots=True)

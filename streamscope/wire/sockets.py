@@ -11,7 +11,9 @@ import zmq
 import zmq.asyncio
 
 from streamscope.errors import WireError
+from streamscope.wire.auth import ADDRESS, DOMAIN
 from streamscope.wire.endpoints import LAST_DATA_PORT, Endpoints, endpoints
+from streamscope.wire.keys import Pair
 from streamscope.wire.schema import MAX_REQUEST_BYTES, WELCOME
 
 _Socket: TypeAlias = zmq.Socket[Any]
@@ -19,6 +21,8 @@ _Socket: TypeAlias = zmq.Socket[Any]
 _QUEUED_MESSAGES = 256  # for each subscriber; what comes on top is dropped for that one alone
 _QUEUED_RECORDS = 8  # of latest/, whose readers want the newest
 _LINGER_MS = 300
+_HANDSHAKE_MS = 5_000
+_HEARTBEAT_MS = 2_000
 _ATTEMPTS = 64  # to find three free neighbouring ports
 _ROLES = ("data", "control", "latest")
 
@@ -31,33 +35,59 @@ class Sockets:
     data: zmq.Socket[bytes]  # XPUB
     router: zmq.asyncio.Socket
     latest: zmq.Socket[bytes]  # PUB
+    zap: zmq.asyncio.Socket | None  # REP: where ZeroMQ asks who may connect; None: anybody may
     endpoints: Endpoints
 
     def close(self) -> None:
         """Close all; waits at most 0.3 s for what is under way."""
-        _close(self.context, (self.data, self.router, self.latest))
+        zap = () if self.zap is None else (self.zap,)
+        _close(self.context, (self.data, self.router, self.latest, *zap))
 
 
-def open_sockets(host: str, port: int) -> Sockets:
+def open_sockets(host: str, port: int, pair: Pair | None = None) -> Sockets:
     """Return the sockets bound to `port` and the two above it; port 0 finds three free ones.
+
+    With a pair of keys all connections are encrypted, and `Sockets.zap` is asked about each.
 
     Raises
     ------
     WireError
         If a port is in use or may not be opened; no socket stays open then.
     """
+    if pair is not None and not zmq.has("curve"):
+        raise WireError(
+            "this ZeroMQ was built without CURVE, so that it has no keys; install pyzmq from its wheel"
+        )
     context = zmq.Context()
+    awaited = zmq.asyncio.Context.shadow(context)
     data = context.socket(zmq.XPUB)
-    router = zmq.asyncio.Context.shadow(context).socket(zmq.ROUTER)
+    router = awaited.socket(zmq.ROUTER)
     latest = context.socket(zmq.PUB)
+    zap = None if pair is None else awaited.socket(zmq.REP)
     sockets = (data, router, latest)
+    opened = sockets if zap is None else (*sockets, zap)
     try:
         _configure(data, router, latest)
+        if zap is not None and pair is not None:
+            zap.linger = 0
+            zap.bind(ADDRESS)  # before the others: a connection that nobody can judge would be let in
+            _lock(sockets, pair)
         port = _bind(sockets, host, port)
     except BaseException:
-        _close(context, sockets)
+        _close(context, opened)
         raise
-    return Sockets(context, data, router, latest, endpoints(host, port))
+    return Sockets(context, data, router, latest, zap, endpoints(host, port))
+
+
+def _lock(sockets: tuple[_Socket, ...], pair: Pair) -> None:
+    for socket in sockets:
+        socket.curve_server = 1
+        socket.curve_publickey = pair.public.encode("ascii")
+        socket.curve_secretkey = pair.secret.encode("ascii")
+        socket.zap_domain = DOMAIN
+        socket.handshake_ivl = _HANDSHAKE_MS
+        socket.heartbeat_ivl = _HEARTBEAT_MS  # a machine that is gone closes no connection by itself
+        socket.heartbeat_timeout = 5 * _HEARTBEAT_MS
 
 
 def _configure(data: _Socket, router: _Socket, latest: _Socket) -> None:

@@ -54,3 +54,9 @@ class Stored:
         return naive.residuals(
             self.frames, self.rects, 1 / 256, self.b0, *ring, self.rest, self.geometry.step
         )
+
+
+def remember(buffer, image, field, frame, blocks, rest, background, *traces):
+    """Store a frame with all that belongs to it; `traces` are u, seen, y and c."""
+    slot = buffer.push(image, field, frame, blocks, rest, *traces)
+    buffer.background[slot] = background

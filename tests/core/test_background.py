@@ -46,6 +46,9 @@ def test_bin_down_and_spread_up_equal_their_matrices(step):
     up = np.full(SHAPE, np.nan, np.float32)
     bg.spread_up(low, step, up)
     assert np.allclose(up.ravel(), naive.bilinear_matrix(SHAPE, step) @ low.ravel(), atol=1e-5)
+    rest = image.copy()
+    bg.subtract_spread(low, step, rest)
+    assert np.allclose(rest, image - up, atol=1e-5)
 
 
 @pytest.mark.parametrize("step", [2, 4, 5])

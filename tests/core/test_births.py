@@ -10,6 +10,7 @@ from streamscope.core.candidate import Fit, Rejected, examine, trim
 from streamscope.core.crew import Crew
 from streamscope.core.detect import Candidate
 from streamscope.core.model import Model, unit
+from tests.core.kernel_inputs import remember
 
 SHAPE = (48, 56)
 CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.5)
@@ -56,7 +57,8 @@ def world(seed, cells, known=(), noise=3.0):
     nothing = np.zeros(len(known), np.float32)
     for t, image in enumerate(80 + residual(seed, *cells, *known, noise=noise)):
         blocks = np.zeros(model.geometry.n_bins, np.float32)
-        buffer.push(
+        remember(
+            buffer,
             image.astype(np.float32),
             (0, *SHAPE[:1], 0, SHAPE[1]),
             t,
@@ -94,6 +96,15 @@ def test_two_sites_of_one_cell_give_one_birth_and_the_second_one_waits():
     pixels, weights = birth.column
     buffer.c[:, 0] = events(20, 50) * (gaussian(22, 30).ravel()[pixels] @ weights)
     assert births.search([], model, buffer) == []  # the site that waited is now explained
+
+
+def test_sites_far_apart_whose_fits_go_to_one_cell_give_one_birth_and_the_second_one_waits():
+    cell = gaussian(22.0, 30.0, 2.5)
+    model, buffer = world(3, [(cell, events(20, 50))])
+    births = Births(CONFIG, Crew())
+    found = births.search([Candidate(22, 24.5, 30), Candidate(22, 35.5, 20)], model, buffer)
+    assert len(found) == 1
+    assert [candidate.x for candidate in births._waiting] == [35.5]
 
 
 def test_two_cells_far_apart_are_born_in_one_block():
@@ -177,6 +188,15 @@ def test_where_a_component_turned_out_to_be_no_cell_nothing_is_born_for_a_long_t
     for _ in range(91):
         assert births.search([Candidate(22, 30, 1000)], model, buffer) == []
     assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
+
+
+def test_what_came_to_nothing_must_show_more_to_be_looked_at_again_soon():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(9, [(gaussian(22, 30), events(20, 50))])
+    births.give_up(Candidate(22, 30, 10))
+    for _ in range(90):
+        assert births.search([Candidate(22, 30, 11)], model, buffer) == []
+    assert len(births.search([Candidate(22, 30, 12.1)], model, buffer)) == 1
 
 
 def test_a_birth_lets_its_neighbourhood_be_looked_at_again():

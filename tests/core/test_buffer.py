@@ -5,6 +5,7 @@ import pytest
 
 from streamscope.core.buffer import CoarseHistory, FrameBuffer, TraceWindow
 from streamscope.core.crew import Crew
+from tests.core.kernel_inputs import remember
 
 SHAPE, GRID = (4, 6), (2, 3)
 
@@ -14,7 +15,8 @@ def filled_buffer(n_frames, n_slots=5, n_components=2):
     buffer.grow(n_components)
     for t in range(n_frames):
         traces = np.float32(t) + np.arange(n_components, dtype=np.float32) / 10
-        buffer.push(
+        remember(
+            buffer,
             np.full(SHAPE, t + 0.25, np.float32),
             (0, 4, 0, t % 6 + 1),
             100 + t,
@@ -54,7 +56,7 @@ def test_the_median_of_what_was_not_always_in_view_is_that_of_the_frames_that_sh
         field = (0, 4, 1, 7)
         if t in (2, 5, 6):
             image[:], field = 10 * t, (0, 5, 0, 7)
-        buffer.push(image, field, t, blocks, blocks, blocks, *[nothing] * 4)
+        remember(buffer, image, field, t, blocks, blocks, blocks, *[nothing] * 4)
     median = buffer.median(51, Crew())
     assert np.all(median[:4, 1:] == np.median([50, 51, 20, 53, 54, 50, 60, 57, 58]))
     assert np.all(median[4] == 50)
@@ -67,7 +69,7 @@ def test_what_never_was_in_view_has_the_median_of_the_repeated_edge():
     nothing, blocks = np.zeros(0, np.float32), np.zeros(6, np.float32)
     for t in range(3):
         image = np.full((4, 6), 30 + t, np.float32)
-        buffer.push(image, (0, 4, 0, 5), t, blocks, blocks, blocks, *[nothing] * 4)
+        remember(buffer, image, (0, 4, 0, 5), t, blocks, blocks, blocks, *[nothing] * 4)
     assert np.all(buffer.median(51, Crew()) == 31)
 
 

@@ -32,7 +32,7 @@ def settle(detector, rng, extra=0.0, field=FIELD):
 def watch(detector, n_frames, rng, extra=0.0, field=FIELD):
     for _ in range(n_frames):
         noise = rng.normal(0, 1, GRID.grid).astype(np.float32)
-        detector.update(noise + np.float32(extra), field)
+        detector.update((noise + np.float32(extra))[None], np.array([field]))
 
 
 def flash(detector, rng, *blobs, n_frames=8, field=FIELD):

@@ -151,3 +151,14 @@ def test_block_sums_leave_out_what_was_not_seen():
         if image is moved:
             want = drive.copy()
     np.testing.assert_array_equal(drive, want)
+
+
+def test_shift_is_the_mean_over_the_frame_and_the_field_has_none(bent):
+    frames, shifts, fields = bent
+    found, _ = run(frames, "on")
+    means = np.array([field_at(shift.field, SHAPE).mean((0, 1)) for shift in found[100:]])
+    assert np.abs(means).max() < 0.02  # pixels and nodes divide the frame a little differently
+    true = shifts + np.array([field_at(field, SHAPE).mean((0, 1)) for field in fields])
+    rigid, _ = run(frames, "off")
+    wrong, wrong_rigid = (np.array([(s.dy, s.dx) for s in one])[100:] - true[100:] for one in (found, rigid))
+    assert np.std(wrong, axis=0).max() < 0.7 * np.std(wrong_rigid, axis=0).max()

@@ -220,6 +220,15 @@ def test_bands_that_are_out_of_view_are_not_judged():
     assert np.isnan(band_agreements(image, image, weight, -0.5)).tolist() == [True] + [False] * 11
 
 
+def test_bands_without_votes_are_not_judged():
+    rng = np.random.default_rng(10)
+    image, weight = rng.normal(size=(48, 20)).astype(np.float32), np.ones((48, 20), np.float32)
+    weight[8:12] = 0
+    bands = band_agreements(image, image, weight, 0.0)
+    assert np.flatnonzero(np.isnan(bands)).tolist() == [2]
+    np.testing.assert_allclose(np.delete(bands, 2), 1, rtol=1e-5)
+
+
 def test_strange_shares_are_those_of_the_bands():
     moved = np.zeros((48, 20), np.float32)
     moved[8:12] = 3

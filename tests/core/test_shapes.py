@@ -8,6 +8,7 @@ from streamscope.core.background import apply_ring
 from streamscope.core.buffer import FrameBuffer
 from streamscope.core.model import Model, unit
 from streamscope.core.shapes import Shapes
+from tests.core.kernel_inputs import remember
 
 SHAPE = (48, 56)
 CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.5)
@@ -55,7 +56,7 @@ class Scene:
             image = 80 + sum(v * a for v, a in zip(c, self.truth, strict=True)) + rng.normal(0, 3, SHAPE)
             field = fields[t % len(fields)]
             still = (blocks, blocks, blocks, nothing, nothing, nothing)
-            buffer.push(image.astype(np.float32), field, t, *still, c)
+            remember(buffer, image.astype(np.float32), field, t, *still, c)
         self.shapes.forget()
         self.shapes.observe(self.model, buffer, buffer.order())
         changed = self.shapes.update(self.model, np.arange(n_components))
@@ -107,7 +108,7 @@ def test_what_is_recalled_is_what_would_have_been_observed():
         background = np.empty((1, n_bins), np.float32)
         apply_ring(observed.model.ring, observed.model.geometry, rest[None], background)
         nothing = np.zeros(2, np.float32)
-        buffer.push(image, (1, SHAPE[0], 2, SHAPE[1]), t, rest, rest, background[0], *[nothing] * 3, c)
+        remember(buffer, image, (1, SHAPE[0], 2, SHAPE[1]), t, rest, rest, background[0], *[nothing] * 3, c)
     observed.shapes.observe(observed.model, buffer, buffer.order())
     recalled.recall(observed.model, buffer, np.arange(2))
     assert np.allclose(recalled.cross, observed.shapes.cross)
@@ -242,6 +243,17 @@ def test_a_settled_footprint_does_not_walk_to_another_cell():
         scene.block(random_activity(seed, 1), seed)
     assert cosine(scene.model.columns[0], truth) > 0.75
     assert cosine(scene.model.columns[0], elsewhere) < 0.8
+
+
+def test_a_footprint_that_is_known_for_the_whole_memory_settles_with_little_energy():
+    scene = Scene([cell(24, 26)], [cell(24, 26)])
+    weak = 0.2 * random_activity(1, 1)
+    scene.block(weak, 1)
+    assert 200 * 9 < scene.shapes.cross[0, 0] < 500 * 9
+    assert scene.shapes.settled[0] is None
+    scene.shapes.seconds[:] = 120
+    scene.block(weak, 2)
+    assert scene.shapes.settled[0] is not None
 
 
 def test_what_is_not_round_does_not_settle():

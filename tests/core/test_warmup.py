@@ -32,7 +32,7 @@ def test_no_kernel_gains_a_signature_after_the_warm_up():
     before = signature_counts()
     rng = np.random.default_rng(1)
     movie = blinking(200, (72, 90), [(30, 30), (30, 36), (50, 60)], rng)
-    motion = MotionConfig(template_s=5.0, piecewise="on")
+    motion = MotionConfig(template_s=15.0, piecewise="on")
     config = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.5, motion=motion)
     infer, learner = Infer(config, (72, 90)), Learner(config, (72, 90))
     aligned = np.zeros((72, 90), np.float32)

@@ -23,11 +23,11 @@ SPEED = 20.0
 V4L2 = BACKENDS[0]
 
 
-def model_device(kind="v4", values=None, speed=SPEED, clock=None):
+def model_device(kind="v4", values=None, speed=SPEED, pictures=None, roi=None, clock=None):
     """Return a connected device, and the model that it is connected to."""
     kind = replace(device_type(kind), shape=SHAPE)
     clock = clock or FastClock(speed)
-    model = Model("v4", SHAPE, "oe", bno=kind.orientation, clock=clock)
+    model = Model("v4", SHAPE, "oe", bno=kind.orientation, clock=clock, pictures=pictures)
     timing = Timing(clock, clock.sleep, clock)
     wanted = {**kind.defaults, **kind.check(values or {})}
 
@@ -35,20 +35,22 @@ def model_device(kind="v4", values=None, speed=SPEED, clock=None):
         return connect(kind, 0, [V4L2], model.open, settings, timing, shape)
 
     capture = Capture(kind, wanted, reconnect, timing)
-    return Miniscope(f"miniscope:{kind.name}", "0", capture, capture.start(), None), model
+    connection = capture.start()
+    capture.crop(roi)
+    return Miniscope(f"miniscope:{kind.name}", "0", capture, connection, None), model
 
 
-def opens(made, clock, spec, index, values, um_per_px):
+def opens(made, options, spec, index, values, um_per_px, roi=None):
     """Stand in for `registry.open_device`; `made` gets what was made."""
-    device, model = model_device(spec.removeprefix("miniscope:"), values, clock=clock)
+    device, model = model_device(spec.removeprefix("miniscope:"), values, roi=roi, **options)
     made.append((device, model))
     return device
 
 
-def use_model(monkeypatch, clock=None):
-    """Let sessions open a model; return the list in which (device, model) will be."""
+def use_model(monkeypatch, **options):
+    """Let sessions open a model (options: `pictures`, `clock`); return the list in which (device, model) will be."""
     made = []
-    monkeypatch.setattr("streamscope.session.plan.open_device", partial(opens, made, clock))
+    monkeypatch.setattr("streamscope.session.plan.open_device", partial(opens, made, options))
     return made
 
 

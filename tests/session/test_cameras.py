@@ -37,7 +37,9 @@ def rig(monkeypatch, tmp_path):
     monkeypatch.setattr("streamscope.session.runner.JOIN_S", 0.0)
     monkeypatch.setattr("streamscope.session.recorder.COMMIT_S", 0.1)
     clock = FastClock(SPEED)
-    return Rig(use_model(monkeypatch, clock), use_webcams(monkeypatch, clock, fps=FPS), tmp_path / "out")
+    return Rig(
+        use_model(monkeypatch, clock=clock), use_webcams(monkeypatch, clock, fps=FPS), tmp_path / "out"
+    )
 
 
 class Rig:

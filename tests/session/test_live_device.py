@@ -182,8 +182,7 @@ def test_without_a_recording_there_is_nothing_to_refit(plan):
     [
         ({"fps": 22.0}, "fps is 22.0, expected one of 2, 5, 10, 15, 20, 25, 30 Hz"),
         ({"device.led2": 5.0}, "v4-bno has no setting led2"),
-        ({"cell_diameter": "auto"}, "--cell-diameter auto needs a recording"),
-        ({"rois": "grid:24px"}, "--rois grid:24px needs a recording"),
+        ({"rois": "grid:999px"}, "--rois is 'grid:999px', expected tiles of 4 to 96 px"),
         ({"device.led": 120.0}, "led is 120.0, expected a number from 0 to 100 %"),
     ],
 )

@@ -18,6 +18,7 @@ from streamscope.errors import WireError
 from streamscope.session.preview import Sight, run_preview
 from streamscope.types import MovieInfo
 from streamscope.wire.client import Subscriber
+from streamscope.wire.publisher import Publisher
 from tests.session.live_devices import SHAPE, model_device
 
 TEXTURE = np.random.default_rng(2).integers(40, 120, SHAPE).astype(np.uint8)
@@ -102,8 +103,8 @@ def test_the_light_goes_out_when_the_device_fails(monkeypatch):
 
 def test_the_light_is_off_when_the_ports_are_taken():
     device, model = device_on("v4")
-    with pytest.raises(WireError, match="cannot bind"):
-        run_preview(device, "192.0.2.1:5570")
+    with Publisher("127.0.0.1:0") as other, pytest.raises(WireError, match="is in use"):
+        run_preview(device, other.endpoints.data.removeprefix("tcp://"))
     assert model.light == 0
     assert model._camera is None
 

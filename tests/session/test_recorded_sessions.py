@@ -17,7 +17,6 @@ from streamscope.session.queue import BoundedQueue, RefuseNewest
 from streamscope.session.refitting import refit_from_source
 from streamscope.session.registry import open_movie
 from streamscope.session.runner import Session, run_session
-from streamscope.storage import recording as storage_recording
 from streamscope.storage.journal import JournalReader
 from streamscope.storage.recording import Recording
 from streamscope.storage.session_folder import open_session
@@ -193,10 +192,3 @@ def test_holes_in_a_recording_keep_frames_and_shifts_together(plan, monkeypatch,
     assert refitted.notes["missing"] == [[30, 2]]
     found = summarise(folder).recording
     assert (found.n_frames, found.not_recorded, found.holes) == (N - 2, 2, 1)
-
-
-def test_a_disk_without_room_is_refused_before_anything_is_written(plan, monkeypatch, tmp_path):
-    monkeypatch.setattr(storage_recording, "RESERVE_BYTES", 1 << 60)
-    with pytest.raises(StorageError, match="recording 60 frames of 96x96 px needs 1 MB and"):
-        plan()
-    assert not (tmp_path / "out").exists()

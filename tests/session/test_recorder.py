@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from streamscope.errors import StorageError
 from streamscope.session.recorder import Recorder
+from streamscope.storage.room import Room
 from streamscope.types import Frame, MovieInfo
 
 HUGE = (1 << 14, 1 << 14)  # px: no more than eight such frames may wait
@@ -19,6 +21,8 @@ IMAGE = np.zeros((2, 2), np.uint8)
 
 class FakeRecording:
     """Notes what it is given; waits while `free` is not set, and fails at a frame."""
+
+    free_bytes = (10**12,)  # at each commit, the last value for ever
 
     def __init__(self, shape=HUGE, fails_at=None):
         self.shape = shape
@@ -40,6 +44,7 @@ class FakeRecording:
 
     def commit(self):
         self.commits.append(self.n_frames)
+        return Room(Path(), self.free_bytes[min(len(self.commits), len(self.free_bytes)) - 1], 1e7)
 
     def close(self):
         self.closed += 1
@@ -213,3 +218,18 @@ def test_a_frame_that_follows_a_hole_is_a_new_value(told):
     thread.join(10)
     assert recording.frames == [replace(frame, gap=3)]
     assert frame.gap == 1
+
+
+def test_a_disk_that_is_nearly_full_is_said_once_and_again_at_each_half(told):
+    recording = FakeRecording((100, 100))
+    recording.free.set()
+    recording.free_bytes = [int(1e9 * g) for g in (6, 4.9, 4.8, 2.5, 2.4, 2.3, 7, 4.9)]
+    ticks = count(0, 10**9)
+    recorder, thread = start(recording, told, clock=lambda: next(ticks))  # a commit after each frame
+    for index in range(8):
+        recorder.put(Frame(index, IMAGE, 0))
+    recorder.close()
+    thread.join(10)
+    assert [(name, frame) for name, frame, _ in told] == [("disk", 2), ("disk", 5), ("disk", 8)]
+    assert told[0][2]["lasts_s"] == 440.0
+    assert recorder.trouble == "disk nearly full: 4.9 GB free, the recording ends in 7.3 minutes"

@@ -199,7 +199,7 @@ def test_a_planned_freeze_is_in_the_journal_with_its_frame_and_holds_from_it(pla
     assert outcome.health.message == "frozen from frame 100 on"
 
 
-def test_a_client_freezes_and_thaws_and_is_told_the_frame(plan):
+def test_a_client_freezes_thaws_and_marks_and_is_told_the_frame(plan):
     said, heard = {}, []
 
     def client(endpoint):
@@ -207,7 +207,8 @@ def test_a_client_freezes_and_thaws_and_is_told_the_frame(plan):
             said["freeze"] = subscriber.ask("freeze")["frame"]
             said["again"] = subscriber.ask("freeze")["frame"]
             said["thaw"] = subscriber.ask("thaw")["frame"]
-            heard.extend((m.name, m.frame) for m in subscriber if m.name in ("frozen", "thawed"))
+            said["mark"] = subscriber.ask("mark", text="tone on")["frame"]
+            heard.extend((m.name, m.frame) for m in subscriber if m.name in ("frozen", "thawed", "mark"))
 
     def join(health):
         if health.frame >= 40 and not clients:
@@ -218,10 +219,11 @@ def test_a_client_freezes_and_thaws_and_is_told_the_frame(plan):
     outcome = run_session(plan(speed=5.0), watch, fake_engine())
     clients[0].join(20)
     assert 40 <= said["freeze"] == said["again"] <= said["thaw"] < N
-    assert heard == [("frozen", said["freeze"]), ("thawed", said["thaw"])]
+    assert heard == [("frozen", said["freeze"]), ("thawed", said["thaw"]), ("mark", said["mark"])]
     with JournalReader(outcome.folder / "journal.sqlite", SHAPE) as journal:
-        kept = [(e.kind, e.frame) for e in journal.events() if e.kind in ("frozen", "thawed")]
-    assert kept == heard
+        events = [e for e in journal.events() if e.kind in ("frozen", "thawed", "mark")]
+    assert [(e.kind, e.frame) for e in events] == heard
+    assert events[-1].fields["text"] == "tone on"
 
 
 class SeededLearner(FakeLearner):

@@ -228,3 +228,15 @@ def test_other_files_are_refused(tmp_path: Path, written: SessionFolder):
         file.attrs["format_version"] = 2
     with pytest.raises(StorageError, match="install a newer StreamScope"):
         ResultReader(written.result)
+
+
+def test_a_full_disk_is_one_sentence_also_where_hdf5_says_it_in_many_lines(tmp_path: Path):
+    with pytest.raises(StorageError) as caught, written_aside(tmp_path / "session.h5"):
+        raise OSError(
+            28,
+            "Unable to create file (time = Wed\n, errno = 28, error message = 'No space left on device', n",
+        )
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'session.h5'} cannot be written (No space left on device); check"
+    )
+    assert "\n" not in str(caught.value)

@@ -12,6 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamscope.config import SessionConfig, WireConfig
+from streamscope.session.registry import open_movie
+from streamscope.session.runner import run_session
+from streamscope.testing.fake_engine import fake_engine
+
 TOOLS = Path(__file__).parent.parent.parent / "tools"
 
 
@@ -50,6 +55,26 @@ def run_tool(name, json_file, *options):
     command = [sys.executable, str(TOOLS / name), "--json", str(json_file), *options]
     subprocess.run(command, check=True, timeout=240)
     return json.loads(json_file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_a_session_from_the_model_of_a_device_shows_the_movie_that_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    from model_device import device_plan
+
+    movie = np.random.default_rng(0).integers(30, 200, (50, 96, 96)).astype(np.uint8)
+    np.save(tmp_path / "movie.npy", movie)
+    wire = WireConfig(bind="127.0.0.1:0")
+    config = SessionConfig(out=str(tmp_path), um_per_px=1.655, cell_diameter="13um", wire=wire)
+    plan = device_plan(str(tmp_path / "movie.npy"), config, 60, record=True)
+    outcome = run_session(plan, None, fake_engine())
+    plan.close()
+    assert outcome.n_frames == outcome.recording["n_frames"] == 60
+    recorded = open_movie(str(outcome.folder))
+    seen = recorded.read(0, 60).astype(int)
+    recorded.close()
+    for image in seen:
+        assert min(np.abs(image - known).max() for known in movie) <= 2
 
 
 @pytest.mark.slow

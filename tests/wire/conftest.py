@@ -16,6 +16,7 @@ import pytest
 from streamscope.types import Footprints, FrameResult, Shift
 from streamscope.wire.control import Later
 from streamscope.wire.publisher import Publisher
+from streamscope.wire.schema import Hold, Mark, Set, Stop
 
 T = TypeVar("T")
 
@@ -81,9 +82,11 @@ def table() -> Callable[..., Table]:
 class Running:
     """A publisher on free ports, serving its control socket in the loop of its own thread."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, bind: str = "127.0.0.1:0", **options: Any) -> None:
+        self._bind = bind
         self._options = options
         self.stops = 0
+        self.marks: list[str] = []
         self.holds: list[tuple[bool, Later]] = []
         self.wishes: list[tuple[dict[str, Any], Later]] = []
         self._ready: Future[Publisher] = Future()
@@ -97,10 +100,14 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         publisher = Publisher(
-            "127.0.0.1:0",
-            on_stop=self._note_stop,
-            on_hold=self._note_hold,
-            on_set=self._note_wish,
+            self._bind,
+            commands={
+                "stop": self._note_stop,
+                "freeze": self._note_hold,
+                "thaw": self._note_hold,
+                "set": self._note_wish,
+                "mark": self._note_mark,
+            },
             **self._options,
         )
         publisher.bind()
@@ -110,16 +117,21 @@ class Running:
         publisher.close()
         await serving
 
-    def _note_stop(self) -> None:
+    def _note_stop(self, request: Stop) -> dict[str, Any]:
         self.stops += 1
+        return {}
 
-    def _note_hold(self, frozen: bool) -> Later:
-        self.holds.append((frozen, Later()))
+    def _note_hold(self, request: Hold) -> Later:
+        self.holds.append((request.frozen, Later()))
         return self.holds[-1][1]
 
-    def _note_wish(self, values: dict[str, Any]) -> Later:
-        self.wishes.append((values, Later()))
+    def _note_wish(self, request: Set) -> Later:
+        self.wishes.append((dict(request.values), Later()))
         return self.wishes[-1][1]
+
+    def _note_mark(self, request: Mark) -> dict[str, Any]:
+        self.marks.append(request.text)
+        return {"frame": 41, "t_ns": 7}
 
     def do(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call in the loop's thread, as the session does, and return what it returned."""

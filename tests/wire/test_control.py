@@ -116,6 +116,62 @@ def test_malformed_requests_get_an_error_reply_and_are_counted(parts):
     assert session.calls == 0
 
 
+class Guarded:
+    """A session with a command, a question, a clock, and keys: `boss` may command."""
+
+    def __init__(self) -> None:
+        self.done = []
+        self.now_ns = 1_000
+        self.control = Control(
+            "sid",
+            {"act": self.act, "look": lambda request: ({}, {})},
+            commands=("act",),
+            may_command=lambda user: user == "boss",
+            clock=lambda: self.now_ns,
+        )
+
+    def act(self, request):
+        self.done.append(request["id"])
+        return {"n": len(self.done)}, {}
+
+    def ask(self, request_id, verb="act", user="boss", client=b"me", **fields):
+        return self.control.answer(client, encode_request(request_id, verb, **fields), user=user)
+
+
+def test_a_command_that_comes_too_late_or_for_another_session_has_no_effect():
+    session = Guarded()
+    assert decode_reply(session.ask(1, sid="sid", before_ns=1_000), 1)[0]["n"] == 1
+    with pytest.raises(WireError, match="0 ms too late"):
+        decode_reply(session.ask(2, sid="sid", before_ns=999), 2)
+    with pytest.raises(WireError, match="meant for session 'yesterday', this is sid"):
+        decode_reply(session.ask(3, sid="yesterday"), 3)
+    with pytest.raises(WireError, match="before_ns must be a time in ns"):
+        decode_reply(session.ask(4, before_ns="soon"), 4)
+    session.now_ns = 2_000
+    assert decode_reply(session.ask(1, sid="sid", before_ns=1_000), 1)[0]["n"] == 1  # known: the same reply
+    assert session.done == [1]
+
+
+def test_who_may_watch_may_not_command_and_gets_no_reply_of_another():
+    session = Guarded()
+    with pytest.raises(WireError, match=r"key 'guest' may watch, not command.*streamscope keys allow guest"):
+        decode_reply(session.ask(1, user="guest"), 1)
+    assert decode_reply(session.ask(2, "look", user="guest"), 2)[0]["ok"]
+    assert decode_reply(session.ask(3), 3)[0]["n"] == 1
+    with pytest.raises(WireError, match="may watch, not command"):  # same routing id, same request id
+        decode_reply(session.ask(3, user="guest"), 3)
+    assert session.done == [3]
+
+
+def test_many_questions_do_not_make_a_command_be_forgotten():
+    session = Guarded()
+    first = session.ask("once")
+    for k in range(1000):
+        session.ask(k, "look")
+    assert session.ask("once") == first
+    assert session.done == ["once"]
+
+
 class Patient:
     """A session that answers when it can."""
 

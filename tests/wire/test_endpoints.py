@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamscope.errors import WireError
-from streamscope.wire.endpoints import Endpoints, parse, parse_bind, parse_endpoint
+from streamscope.wire.endpoints import Endpoints, is_loopback, parse, parse_endpoint
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,14 @@ def test_a_port_without_room_above_it_is_refused():
         parse("127.0.0.1:65534")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "*", "192.168.1.5", "rig-3", "eth0", "[::1]"])
-def test_only_this_machine_may_be_bound(host):
-    with pytest.raises(WireError, match=r"only this machine .* CURVE .* allow-list"):
-        parse_bind(f"{host}:5570")
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "*", "192.168.1.5", "rig-3", "eth0", "[::1]", "127.0.0.1.example.org"]
+)
+def test_others_can_reach_every_host_but_this_machine(host):
+    assert not is_loopback(host)
+    assert is_loopback("127.0.0.1")
 
 
-def test_port_0_can_be_bound_but_not_listened_to():
-    assert parse_bind("127.0.0.1:0") == ("127.0.0.1", 0)
+def test_port_0_cannot_be_listened_to():
     with pytest.raises(WireError, match="port that the session printed"):
         parse_endpoint("127.0.0.1:0")

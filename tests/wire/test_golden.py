@@ -10,19 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamscope.types import ComponentEvent, Footprints, FrameResult, Health, Shift, Tail
+from streamscope.types import ComponentEvent, Decision, Footprints, FrameResult, Health, Shift, Tail
+from streamscope.wire.codec import decode
+from streamscope.wire.commands import Commands
 from streamscope.wire.control import Control, decode_reply, encode_request
 from streamscope.wire.latest import pack_latest, unpack_latest
 from streamscope.wire.messages import (
     decode_message,
     encode_component,
+    encode_decision,
     encode_event,
     encode_image,
     encode_result,
     encode_status,
     encode_tail,
 )
-from streamscope.wire.schema import Stamp, TracesMessage
+from streamscope.wire.schema import Arm, Disarm, Mark, Stamp, TracesMessage, TriggerMessage
 from streamscope.wire.snapshot import read_snapshot, snapshot_arrays
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wire"
@@ -49,6 +52,25 @@ class Table:
 
 def column(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
+
+
+DECISION = Decision(
+    number=3,
+    rule="reward",
+    frame=41,
+    time_s=2.05,
+    outcome="blocked",
+    reason="refractory_s",
+    control="rule",
+    width_ms=10.0,
+    value=4.25,
+    inputs=(("target", 4.25), ("motion", 0.5)),
+    outputs=("laser",),
+    rule_hash="0123456789abcdef",
+    seed=2**63 - 1,
+    t_capture_ns=1_000_000_000,
+    t_decision_ns=2_000_000_000,
+)
 
 
 def sample_result(ids: list[int], hw: int | None = 1042) -> FrameResult:
@@ -95,16 +117,33 @@ def messages() -> dict[str, list[bytes]]:
         "event_frozen": encode_event(STAMP, "frozen", 1200, 6, {"cells": 2}),
         "event_thawed": encode_event(STAMP, "thawed", 2400, 6, {"cells": 2}),
         "event_drained": encode_tail(STAMP, 6, tail),
+        "trigger": encode_decision(STAMP, 6, DECISION),
         "status": encode_status(STAMP, health),
         "image": encode_image(STAMP, 41, 6, 1_000_000_000, np.arange(6, dtype=np.uint8).reshape(2, 3)),
         "latest": [pack_latest(41, 3_000_000_000, sample_result([3, 8]))],
         "request_hello": encode_request("r1", "hello", client="golden"),
         "request_freeze": encode_request("r1", "freeze"),
         "request_thaw": encode_request("r1", "thaw"),
+        "request_mark": encode_request("r2", "mark", sid=STAMP.sid, before_ns=4_000_000_000, text="tone on"),
+        "request_arm": encode_request(
+            "r3", "arm", sid=STAMP.sid, rule="licks", cells={"": 3}, dry=False, text="golden"
+        ),
+        "request_disarm": encode_request("r4", "disarm", rule=None),
+        "event_mark": encode_event(STAMP, "mark", 41, 6, {"text": "tone on", "t_ns": 3_000_000_000}),
         "reply_freeze": hold_reply(),
         "reply_snapshot": snapshot_reply(),
         "reply_refused": refused,
     }
+
+
+def test_golden_commands_are_read():
+    got = []
+    commands = Commands(dict.fromkeys(("mark", "arm", "disarm"), lambda request: got.append(request) or {}))
+    control = Control(STAMP.sid, commands.verbs(), clock=lambda: 4_000_000_000)
+    for name in ("mark", "arm", "disarm"):
+        assert decode(control.answer(b"client", golden(f"request_{name}")))[1]["ok"]
+    assert got == [Mark("tone on"), Arm("licks", {"": 3}, by="golden"), Disarm(None)]
+    assert decode_message(golden("event_mark")).fields == {"text": "tone on", "t_ns": 3_000_000_000}
 
 
 def golden(name: str) -> list[bytes]:
@@ -175,6 +214,13 @@ def test_golden_events_status_and_image_are_read():
         "detection",
     )
     assert decode_message(golden("image")).image.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_golden_decision_is_read():
+    got = decode_message(golden("trigger"))
+    assert isinstance(got, TriggerMessage)
+    assert got.decision == DECISION
+    assert (got.frame, got.epoch, got.t_publish_ns) == (41, 6, STAMP.t_publish_ns)
 
 
 def test_golden_freezing_and_thawing_are_read():

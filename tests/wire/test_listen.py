@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import typer
 from typer.testing import CliRunner
 
 from streamscope.cli.listen import line, listen
-from streamscope.types import ComponentEvent, Health
+from streamscope.types import ComponentEvent, Decision, Health
 from streamscope.wire.messages import (
     decode_message,
     encode_component,
+    encode_decision,
     encode_event,
     encode_image,
     encode_result,
@@ -87,3 +89,26 @@ def test_each_kind_of_message_has_its_line(result):
     )
     image = decode_message(encode_image(STAMP, 1, None, 0, np.zeros((4, 6), np.uint8)))
     assert line(image, 0) == "frame      1  image 4x6 px"
+
+
+def test_a_decision_is_one_line_with_its_inputs_and_why_it_was_blocked():
+    real = Decision(
+        7,
+        "reward",
+        41,
+        2.05,
+        "real",
+        "",
+        "rule",
+        10.0,
+        4.25,
+        (("target", 4.25), ("motion", 0.5)),
+        ("laser",),
+        "0",
+        1,
+        0,
+    )
+    blocked = replace(real, outcome="blocked", reason="refractory_s")
+    lines = [line(decode_message(encode_decision(STAMP, 1, d)), 0) for d in (real, blocked)]
+    assert lines[0] == "frame     41  reward real  target 4.25  motion 0.50"
+    assert lines[1] == "frame     41  reward blocked (refractory_s)  target 4.25  motion 0.50"

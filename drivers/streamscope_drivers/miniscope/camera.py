@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from streamscope.errors import SourceError
 from streamscope.types import ByteArray
 from streamscope_drivers.miniscope.extension import Extension, linux_extension
+from streamscope_drivers.miniscope.usb import bare_box
 
 OLDEST_S = 60.0  # stamp of a frame; an older one is of another clock
 
@@ -183,6 +184,9 @@ class Place:
 def why_not(index: int) -> str:
     """Return one sentence on why the camera of an index does not open."""
     node = Path(f"/dev/video{index}")
+    bare = bare_box()
+    if bare:
+        return f"camera {index} does not open: {bare}"
     if sys.platform == "linux" and not node.exists():
         return f"there is no camera {index} ({node} does not exist); is the box plugged in? See: streamscope devices"
     if sys.platform == "linux" and not os.access(node, os.R_OK | os.W_OK):

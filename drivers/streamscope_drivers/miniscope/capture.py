@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from streamscope.errors import SourceError, StreamScopeError
+from streamscope.errors import ConfigError, SourceError, StreamScopeError
 from streamscope.types import ByteArray, Frame
 from streamscope_drivers.miniscope.devices import DeviceType, Value
 from streamscope_drivers.miniscope.effects import Effects
@@ -29,6 +29,7 @@ RETRY_S = 0.025  # after a grab that failed
 GONE_S = 1.5  # of failing, before the device counts as gone
 BACK_OFF_S = (1.0, 2.0, 3.0, 4.0, 5.0)  # before each attempt to connect again, the last one for ever
 BAD_FRAMES = 80  # in a row, before the device is connected anew
+LEAST_SIDE = 32  # px, of the part of a picture that is taken
 JOIN_S = 15.0  # a camera may keep its thread that long in one grab
 
 
@@ -82,6 +83,9 @@ class Capture:
         self._stopped = threading.Event()
         self._connected = threading.Event()
         self._running = False  # frames are wanted
+        self._resting = False  # they will be wanted again, from number 0
+        self._rested = threading.Event()
+        self._roi: tuple[int, int, int, int] | None = None  # left, top, width, height
         self._lit = False  # they are being handed over, or will be after `_dark` more
         self._dark = 0
         self._lit_ns = 0  # when the light was turned on
@@ -117,6 +121,35 @@ class Capture:
             raise self._refused
         return self._connection
 
+    def crop(self, roi: tuple[int, int, int, int] | None) -> None:
+        """Hand over only a part of each picture: left, top, width, height, px; before `begin`.
+
+        Raises
+        ------
+        ConfigError
+            If it does not lie in the picture.
+        """
+        height, width = self._connection.shape
+        if roi is not None:
+            x, y, w, h = roi
+            if min(x, y) < 0 or min(w, h) < LEAST_SIDE or x + w > width or y + h > height:
+                raise ConfigError(
+                    f"device.roi is {list(roi)}, expected left, top, width and height of at least {LEAST_SIDE} px "
+                    f"within {width}x{height} px; correct it, or leave it out"
+                )
+        self._roi = roi
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (H, W) of the frames that are handed over."""
+        return self._connection.shape if self._roi is None else (self._roi[3], self._roi[2])
+
+    @property
+    def roi_metadata(self) -> dict[str, Any]:
+        """Return what metaData.json says of the part that is taken, as Miniscope-DAQ-QT does; empty for all."""
+        names = ("leftEdge", "topEdge", "width", "height")
+        return {} if self._roi is None else {"ROI": dict(zip(names, self._roi, strict=True))}
+
     def listen(self, tell: Tell) -> None:
         """Have events told: name, frame from which it holds, fields; called in the camera's thread."""
         self._watch.tell = tell
@@ -128,6 +161,12 @@ class Capture:
     def end(self) -> None:
         """Turn the light off and hand no more frames over."""
         self._running = False
+
+    def rest(self) -> bool:
+        """Turn the light off, and begin with number 0 the next time; waits, and returns whether it is so."""
+        self._rested.clear()
+        self._resting, self._running = True, False
+        return self._thread is None or (self._rested.wait(JOIN_S) and not self._stopped.is_set())
 
     def set(self, values: Mapping[str, Value], told: Callable[[int], None] | None = None) -> dict[str, Value]:
         """Change settings as soon as the camera's thread gets to it; of several values, the newest counts.
@@ -194,6 +233,8 @@ class Capture:
         """Take one frame, and do what other threads asked for."""
         if self._running != self._lit:
             self._switch()
+        if self._resting and not self._lit:
+            self._start_over()
         self._frame()
         if self._asked or self._replies:
             self._set()
@@ -202,6 +243,7 @@ class Capture:
         """Turn the light off and let go of the device."""
         self._connection.shut()
         self.ring.close()
+        self._rested.set()
 
     def _frame(self) -> None:
         """The way of a frame: grab, stamp, picture, what came with it, what is missing, hand over."""
@@ -218,6 +260,7 @@ class Capture:
         missing = self._losses.before(sense.counter, t_ns, self._timing.clock())
         if self._lit:
             self._watch.frame(self._index, t_ns, sense, missing, c.kind.orientation)
+            self._watch.picture(self._index, image, missing.duplicate)
         self._effects.frame(t_ns, image)
         self._failing_since_ns = self._bad = 0
         self._seen(t_ns)
@@ -240,6 +283,9 @@ class Capture:
         time_s = (t_ns - self._first_ns) / 1e9
         meta = _meta(sense, missing.inferred or self._inferred, missing.duplicate)
         self._inferred = False
+        if self._roi is not None:
+            x, y, w, h = self._roi
+            image = image[y : y + h, x : x + w].copy()
         self.ring.put(Frame(self._index, image, t_ns, time_s, gap, sense.counter, meta))
         self._index += 1
 
@@ -293,8 +339,16 @@ class Capture:
         self._connection.sync(self._lit)
         self._lit_ns = self._timing.clock()
         self._dark = self._frames_until_lit() if self._lit and self._kind.lights else 0
-        if not self._lit:
+        if not self._lit and not self._resting:
             self.ring.close()
+
+    def _start_over(self) -> None:
+        """Forget the frames that were handed over."""
+        self.ring.clear()
+        self._index = self._first_ns = self._last_ns = 0
+        self._skipped = self.lost_in_ring = 0
+        self._inferred = self._resting = False
+        self._rested.set()
 
     def _frames_until_lit(self) -> int:
         """Return how many frames are none yet; without the kernel's stamps, those in the buffers may be older."""

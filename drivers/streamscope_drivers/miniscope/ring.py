@@ -42,6 +42,11 @@ class Ring(Generic[T]):
             self._frames.append(frame)
             self._changed.notify()
 
+    def clear(self) -> None:
+        """Throw away what waits; called in the camera's thread."""
+        with self._changed:
+            self._frames.clear()
+
     def take(self, timeout_s: float) -> T | None:
         """Return the next frame, None if none came in this time or none will come.
 

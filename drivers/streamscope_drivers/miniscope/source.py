@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from streamscope.errors import SourceError
+from streamscope.errors import ConfigError, SourceError
 from streamscope.types import Frame, MovieInfo
 from streamscope_drivers.miniscope.camera import (
     BACKENDS,
@@ -22,10 +22,12 @@ from streamscope_drivers.miniscope.capture import Capture, Connect
 from streamscope_drivers.miniscope.devices import TYPES, DeviceType, Value, device_type
 from streamscope_drivers.miniscope.doctor import examine
 from streamscope_drivers.miniscope.startup import Connection, Timing, connect
+from streamscope_drivers.miniscope.usb import bare_box, slow_port
 
 PREFIX = "miniscope:"
 MODEL = "model"  # in place of an index: the model of the firmware, for a dry run
 TAKE_S = 0.1  # so that a stop is seen soon
+NOTHING_S = 5.0  # without a frame, before a look at the cells is given up
 
 
 class Miniscope:
@@ -52,12 +54,12 @@ class Miniscope:
         self._info = MovieInfo(
             source=spec,
             files=(),
-            shape=connection.shape,
+            shape=capture.shape,
             n_frames=0,
             fps=connection.fps,
             um_per_px=um_per_px or connection.kind.um_per_px,
             warnings=tuple(filter(None, (*connection.doubts, connection.kind.warning))),
-            meta=_metadata(connection, capture.values, index),
+            meta={**_metadata(connection, capture.values, index), **capture.roi_metadata},
             live=True,
         )
 
@@ -110,6 +112,40 @@ class Miniscope:
         while (frame := ring.take(0.0)) is not None:
             yield frame
 
+    def look(self, seconds: float) -> Iterator[Frame]:
+        """Turn the light on, yield the frames of so many seconds, and turn it off again; before `frames`.
+
+        Raises
+        ------
+        SourceError
+            If the device's thread failed, or no frame came for several seconds.
+        """
+        try:
+            yield from self._looked_at(seconds)
+        except BaseException:  # also if nobody wants more of them
+            self._capture.end()
+            raise
+        if not self._capture.rest():
+            raise SourceError(
+                "the camera does not answer after the look at the cells, expected it to rest with its light off; "
+                "pull the scope's cable, and start again"
+            )
+
+    def _looked_at(self, seconds: float) -> Iterator[Frame]:
+        ring, waited_s = self._capture.ring, 0.0
+        self._capture.begin()
+        while not ring.ended and waited_s < NOTHING_S:
+            frame = ring.take(TAKE_S)
+            waited_s = 0.0 if frame is not None else waited_s + TAKE_S
+            if frame is not None and frame.time_s >= seconds:
+                return
+            if frame is not None:
+                yield frame
+        raise SourceError(
+            f"no frame came for {NOTHING_S:g} s while the cells were looked at, expected {seconds:g} s of them; "
+            "check the cables and start again"
+        )
+
     def close(self) -> None:
         """Turn the light off and release the device; may be called again."""
         self._capture.close()
@@ -120,6 +156,7 @@ def open_device(
     index: str = "0",
     values: Mapping[str, Value] | None = None,
     um_per_px: float | None = None,
+    roi: tuple[int, int, int, int] | None = None,
 ) -> Miniscope:
     """Connect a device and verify that it does what it is told.
 
@@ -133,6 +170,8 @@ def open_device(
         Settings; those that are not given are the type's own.
     um_per_px : float, optional
         Pixel size, um; replaces the type's own.
+    roi : tuple of int, optional
+        Part of the picture that is taken: left, top, width, height, px.
 
     Raises
     ------
@@ -144,7 +183,20 @@ def open_device(
     kind, timing = device_type(spec.removeprefix(PREFIX)), Timing()
     wanted = {**kind.defaults, **kind.check(values or {})}
     capture = Capture(kind, wanted, _connector(kind, index, timing), timing)
-    return Miniscope(spec, index, capture, capture.start(), um_per_px)
+    connection = capture.start()
+    try:
+        capture.crop(roi)
+    except ConfigError:
+        capture.close()
+        raise
+    slow = slow_port(int(index)) if index.isdecimal() and kind.daq else ""
+    connection.doubts += [slow] if slow else []
+    return Miniscope(spec, index, capture, connection, um_per_px)
+
+
+def check_values(spec: str, values: Mapping[str, Value]) -> None:
+    """Raise ConfigError if a device of this type cannot be set so."""
+    device_type(spec.removeprefix(PREFIX)).check(values)
 
 
 def examine_device(spec: str, index: str = "0", seconds: float = 10.0) -> list[str]:
@@ -228,8 +280,10 @@ def _as_text(value: Value) -> Value:
 
 
 def list_cameras() -> list[str]:
-    """Return a line for each camera that the system lists: index, name, USB port."""
-    return [f"camera {found.index:<3} {found.name}  {found.place}".rstrip() for found in found_cameras()]
+    """Return a line for each camera that the system lists: index, name, USB port; and what is wrong with a box."""
+    lines = [f"camera {found.index:<3} {found.name}  {found.place}".rstrip() for found in found_cameras()]
+    troubles = [*(slow_port(found.index) for found in found_cameras()), bare_box()]
+    return lines + [f"note   {trouble}" for trouble in troubles if trouble]
 
 
 def list_types() -> list[str]:

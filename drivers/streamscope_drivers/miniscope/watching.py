@@ -6,6 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from streamscope.types import ByteArray
 from streamscope_drivers.miniscope.devices import Value
 from streamscope_drivers.miniscope.losses import Missing
 from streamscope_drivers.miniscope.senses import Sense
@@ -36,6 +39,8 @@ class Watch:
         self._silent = 0
         self._duplicates = False
         self._overrun = False
+        self._picture: ByteArray | None = None
+        self._still = 0  # pictures in a row that equal the one before
         self._wall_ahead_ns = timing.wall() - timing.clock()
 
     def frame(self, index: int, t_ns: int, sense: Sense, missing: Missing, oriented: bool) -> None:
@@ -49,6 +54,16 @@ class Watch:
         if oriented and sense.orientation is not None:
             self._orientation(index, sense.orientation.ok)
         self._clocks(index)
+
+    def picture(self, index: int, image: ByteArray, duplicate: bool) -> None:
+        """Say once when the picture stands still while frames are counted on; a sensor's noise never repeats."""
+        before, self._picture = self._picture, image
+        if duplicate or before is None or not _same(before, image):
+            self._still = 0
+            return
+        self._still += 1
+        if self._still == 1:
+            self.device("frozen", index, "a frame shows exactly the picture of the one before")
 
     def setting(self, index: int, name: str, value: Value) -> None:
         """Say that a setting was changed, and from which frame it is seen."""
@@ -89,6 +104,13 @@ class Watch:
         if abs(jump_ns) > JUMP_NS:
             text = f"the wall clock moved by {jump_ns / 1e9:+.1f} s: it was set, or the machine slept"
             self.device("clock", index, text, seconds=jump_ns / 1e9)
+
+
+def _same(a: ByteArray, b: ByteArray) -> bool:
+    """Return whether two pictures are the same in every pixel, and show anything."""
+    if a.shape != b.shape or not np.array_equal(a[::32], b[::32]):
+        return False
+    return bool(np.array_equal(a, b)) and bool(a.min() < a.max())
 
 
 def _log_only(name: str, frame: int, fields: dict[str, Any]) -> None:

@@ -62,6 +62,7 @@ def band_agreements(moved, template, weight, out):
     """Fill `out` (n,) with the weighted correlation of a registered image and a template, band by band.
 
     Bands are as many rows high as h // n, of which every second one is used; what is left over belongs to the last.
+    NaN where no pixel has a vote.
     """
     h = moved.shape[0]
     n = out.shape[0]
@@ -75,4 +76,7 @@ def band_agreements(moved, template, weight, out):
                 cross += q * mean[x]
                 own += q * image[x]
                 other += r * mean[x]
-        out[i] = cross / np.sqrt((own + np.float32(1e-12)) * (other + np.float32(1e-12)))
+        if other == 0:
+            out[i] = np.nan
+        else:
+            out[i] = cross / np.sqrt((own + np.float32(1e-12)) * (other + np.float32(1e-12)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.core.kernels._jit import kernel
+from streamscope.core.kernels.dots import dot
 from streamscope.core.kernels.warp import translate_rows
 
 _ROWS = 16  # of an aligned frame that are finished while they are in the cache
@@ -83,24 +84,9 @@ def hold_and_bin(b0, field, step, row, aligned, blocks):
 
 
 @kernel
-def _dot(index, values, start, stop, image):
-    """Return the sum of values times pixels of a flat image; four sums at once wait less for each other."""
-    s0 = s1 = s2 = s3 = np.float32(0.0)
-    whole = start + (stop - start) // 4 * 4
-    for e in range(start, whole, 4):
-        s0 += values[e] * image[np.uint32(index[e])]
-        s1 += values[e + 1] * image[np.uint32(index[e + 1])]
-        s2 += values[e + 2] * image[np.uint32(index[e + 2])]
-        s3 += values[e + 3] * image[np.uint32(index[e + 3])]
-    for e in range(whole, stop):
-        s0 += values[e] * image[np.uint32(index[e])]
-    return (s0 + s1) + (s2 + s3)
-
-
-@kernel
 def project(indptr, pixels, weights, image, seen_indptr, bins, seen_values, blocks, still, out):
     """Fill `out` (K,) with A'y - V D y - `still` of a flat image y and its flat blocks D y."""
     for k in range(out.shape[0]):
-        own = _dot(pixels, weights, indptr[k], indptr[k + 1], image)
-        background = _dot(bins, seen_values, seen_indptr[k], seen_indptr[k + 1], blocks)
+        own = dot(pixels, weights, indptr[k], indptr[k + 1], image)
+        background = dot(bins, seen_values, seen_indptr[k], seen_indptr[k + 1], blocks)
         out[k] = (own - background) - still[k]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.core.kernels._jit import kernel
+from streamscope.core.kernels.dots import dot, fetch
 from streamscope.types import BoolArray, DoubleArray, FloatArray, IntArray, LongArray
+
+_STRETCH = 2048  # blocks whose ring weights stay in the cache
+_SIDE_BY_SIDE = 8  # frames: as many values as a vector instruction takes
 
 
 @kernel
@@ -43,6 +47,19 @@ def bin_down(image: FloatArray, step: int, out: FloatArray) -> None:
 @kernel
 def spread_up(low: FloatArray, step: int, out: FloatArray) -> None:
     """Fill `out` (H, W) with `low` (h, w), bilinear between block centres, edges held."""
+    out[:] = 0.0
+    add_spread(low, step, np.float32(1.0), out)
+
+
+@kernel
+def subtract_spread(low: FloatArray, step: int, image: FloatArray) -> None:
+    """Subtract from `image` (H, W) what `spread_up` makes of `low` (h, w)."""
+    add_spread(low, step, np.float32(-1.0), image)
+
+
+@kernel
+def add_spread(low: FloatArray, step: int, factor: np.float32, out: FloatArray) -> None:
+    """Add `factor` times `low` (h, w) to `out` (H, W), bilinear between block centres, edges held."""
     h, w = low.shape
     height, width = out.shape
     left = np.empty(width, np.int32)
@@ -59,12 +76,12 @@ def spread_up(low: FloatArray, step: int, out: FloatArray) -> None:
         fy = np.float32(at - i)
         upper, lower = low[i], low[min(i + 1, h - 1)]
         for j in range(w):
-            line[j] = upper[j] + fy * (lower[j] - upper[j])
+            line[j] = factor * (upper[j] + fy * (lower[j] - upper[j]))
         for j in range(w - 1):
             rise[j] = line[j + 1] - line[j]
         row = out[y]
         for x in range(width):
-            row[x] = line[left[x]] + part[x] * rise[left[x]]
+            row[x] += line[left[x]] + part[x] * rise[left[x]]
 
 
 @kernel
@@ -72,23 +89,26 @@ def apply_ring(by_offset: FloatArray, offsets: IntArray, width: int, x: FloatArr
     """Fill `out` (n, P') with W x of `x` (n, P'); `by_offset` (n_ring, P') is W, ring offset by ring offset.
 
     Weights of neighbours outside the field must be 0: each offset is one long loop that runs over the ends of rows.
+    All frames go through a stretch of weights while it is in the cache.
     """
     n_bins = x.shape[1]
-    for t in range(x.shape[0]):
-        background = out[t]
-        background[:] = 0.0
-        for j in range(offsets.shape[0]):
-            apart = offsets[j, 0] * width + offsets[j, 1]
-            first, last = max(0, -apart), min(n_bins, n_bins - apart)
-            if first >= last:
-                continue
-            here, weight, there = (
-                background[first:last],
-                by_offset[j, first:last],
-                x[t, first + apart : last + apart],
-            )
-            for p in range(here.shape[0]):
-                here[p] += weight[p] * there[p]
+    for begin in range(0, n_bins, _STRETCH):
+        end = min(begin + _STRETCH, n_bins)
+        for t in range(x.shape[0]):
+            background = out[t]
+            background[begin:end] = 0.0
+            for j in range(offsets.shape[0]):
+                apart = offsets[j, 0] * width + offsets[j, 1]
+                first, last = max(begin, -apart), min(end, n_bins - apart)
+                if first >= last:
+                    continue
+                here, weight, there = (
+                    background[first:last],
+                    by_offset[j, first:last],
+                    x[t, first + apart : last + apart],
+                )
+                for p in range(here.shape[0]):
+                    here[p] += weight[p] * there[p]
 
 
 @kernel
@@ -102,19 +122,21 @@ def apply_ring_locally(
     first_row: int,
     first_col: int,
     out: FloatArray,
-) -> None:
+) -> int:
     """Fill `out` (n, hb, wb) with W x of the stored blocks `rest` (N, P') on a rectangle of blocks only.
 
     No ring is wider than `reach` blocks. The blocks around the rectangle are gathered with time last, so that all
-    frames go through a weight at once.
+    frames go through a weight at once. What is returned is what `fetch` returned.
     """
     n, hb, wb = out.shape
     top, bottom = max(0, first_row - reach), min(grid[0], first_row + hb + reach)
     left, right = max(0, first_col - reach), min(grid[1], first_col + wb + reach)
     n_cols = right - left
     near = np.empty(((bottom - top) * n_cols, n), np.float32)
+    fetched = 0
     for i in range(n):
         x = rest[slots[i]]
+        fetched += fetch(rest[slots[min(i + 1, n - 1)]], grid[1], top, left, bottom, right)
         for r in range(top, bottom):
             row = x[r * grid[1] + left : r * grid[1] + right]
             for c in range(n_cols):
@@ -132,16 +154,14 @@ def apply_ring_locally(
                         total[i] += weight * series[i]
             for i in range(n):
                 out[i, r, c] = total[i]
+    return fetched
 
 
 @kernel
 def rows_dot(indptr: LongArray, bins: IntArray, values: FloatArray, x: FloatArray, out: FloatArray) -> None:
     """Fill `out` (K,) with the product of sparse rows and a vector (P',)."""
     for k in range(indptr.shape[0] - 1):
-        total = np.float32(0.0)
-        for e in range(indptr[k], indptr[k + 1]):
-            total += values[e] * x[bins[e]]
-        out[k] = total
+        out[k] = dot(bins, values, indptr[k], indptr[k + 1], x)
 
 
 @kernel
@@ -165,14 +185,26 @@ def rows_dot_many(
     x: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Fill columns `which` of `out` (n, K) with the products of those sparse rows and each row of `x` (n, P')."""
-    for t in range(x.shape[0]):
-        image = x[t]
+    """Fill columns `which` of `out` (n, K) with the products of those sparse rows and each row of `x` (n, P').
+
+    Eight frames at a time, block by block side by side, so that each weight is used for all of them at once.
+    """
+    side = np.zeros((x.shape[1], _SIDE_BY_SIDE), np.float32)
+    total = np.empty(_SIDE_BY_SIDE, np.float32)
+    for first in range(0, x.shape[0], _SIDE_BY_SIDE):
+        n = min(_SIDE_BY_SIDE, x.shape[0] - first)
+        for i in range(n):
+            image = x[first + i]
+            for p in range(image.shape[0]):
+                side[p, i] = image[p]
         for k in which:
-            total = np.float32(0.0)
+            total[:] = 0.0
             for e in range(indptr[k], indptr[k + 1]):
-                total += values[e] * image[bins[e]]
-            out[t, k] = total
+                value, seen = values[e], side[bins[e]]
+                for i in range(_SIDE_BY_SIDE):
+                    total[i] += value * seen[i]
+            for i in range(n):
+                out[first + i, k] = total[i]
 
 
 @kernel

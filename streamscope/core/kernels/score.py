@@ -36,6 +36,7 @@ def update_score(residuals, planes, insides, decay, rates, quantile_rates, count
     n, _, w = residuals.shape
     shot = np.float32(np.sqrt((1 - decay) / (1 + decay) / 6))
     keep, new = np.float32(decay), np.float32(1 - decay)
+    two = np.float32(2.0)  # a whole number in its place would make float64 of everything
     e = np.empty(w, np.float32)
     z = np.empty(w, np.float32)
     for y in range(first, last):
@@ -52,13 +53,14 @@ def update_score(residuals, planes, insides, decay, rates, quantile_rates, count
                     e[x] = residual[x]
             else:
                 e[:] = 0.0
+            stay = np.float32(1.0) - rate
             for x in range(w):
-                share[x] *= 1 - rate
+                share[x] *= stay
             if y0 <= y < y1:
                 for x in range(x0, x1):
                     share[x] += rate
             for x in range(w):
-                d = e[x] - 2 * last_one[x] + before[x]
+                d = e[x] - two * last_one[x] + before[x]
                 before[x] = last_one[x]
                 last_one[x] = e[x]
                 square[x] += rate * (d * d - square[x])
@@ -68,8 +70,8 @@ def update_score(residuals, planes, insides, decay, rates, quantile_rates, count
                 m = f - median[x]
                 step = quantile_rate * sd_shot
                 median[x] += step if m > step else (-step if m < -step else m)
-                low = m if m < 0 else np.float32(0.0)
-                lower[x] += rate * (2 * low * low - lower[x])
+                low = m if m < np.float32(0.0) else np.float32(0.0)
+                lower[x] += rate * (two * low * low - lower[x])
                 sd_low = np.float32(0.8) * np.sqrt(lower[x])
                 z[x] = m / (sd_shot if sd_shot > sd_low else sd_low)
             if counts[i]:

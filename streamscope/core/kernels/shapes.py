@@ -69,10 +69,10 @@ def accumulate(
                 if not (rects[t, 0] <= y < rects[t, 1] and rects[t, 2] <= x < rects[t, 3]):
                     continue
                 q, e, s = block[j], right[j], below[j]
-                upper = low[q] * (1 - wx[j]) + low[q + e] * wx[j]
-                lower = low[q + s] * (1 - wx[j]) + low[q + s + e] * wx[j]
-                B = upper * (1 - wy[j]) + lower * wy[j]
-                total[j] += factor * (frame[mask[j]] * scale - b0[mask[j]] - B)
+                upper = low[q] + wx[j] * (low[q + e] - low[q])
+                lower = low[q + s] + wx[j] * (low[q + s + e] - low[q + s])
+                B = upper + wy[j] * (lower - upper)
+                total[j] += factor * (np.float32(frame[mask[j]]) * scale - b0[mask[j]] - B)
 
 
 @kernel

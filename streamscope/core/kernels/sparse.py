@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from streamscope.core.kernels._jit import kernel
+from streamscope.core.kernels.dots import dot, fetch
 
 
 @kernel
 def project(indptr, pixels, weights, image, out):
     """Fill `out` (K,) with A' image; `image` is flat (P,)."""
     for k in range(indptr.shape[0] - 1):
-        total = np.float32(0.0)
-        for i in range(indptr[k], indptr[k + 1]):
-            total += weights[i] * image[pixels[i]]
-        out[k] = total
+        out[k] = dot(pixels, weights, indptr[k], indptr[k + 1], image)
 
 
 @kernel
@@ -61,15 +59,16 @@ def decode_centered(frame, scale, b0, y0, y1, x0, x1, out):
         row[x1:] = 0.0
         inside, a, b = row[x0:x1], frame[y, x0:x1], b0[y, x0:x1]
         for x in range(inside.shape[0]):
-            inside[x] = a[x] * scale - b[x]
+            inside[x] = np.float32(a[x]) * scale - b[x]
 
 
 @kernel
 def project_stored(frames, rects, scale, b0, width, indptr, pixels, weights, out):
     """Fill `out` (n, K) with A'y of the first n stored frames, with b0 for y outside a frame's field.
 
-    `frames` is (N, P) and `b0` (P,), both flat.
+    `frames` is (N, P) and `b0` (P,), both flat. What is returned is what `fetch` returned.
     """
+    fetched = 0
     for k in range(indptr.shape[0] - 1):
         a, b = indptr[k], indptr[k + 1]
         p, w = pixels[a:b], weights[a:b]
@@ -80,17 +79,19 @@ def project_stored(frames, rects, scale, b0, width, indptr, pixels, weights, out
             top, bottom = min(top, y), max(bottom, y + 1)
             left, right = min(left, x), max(right, x + 1)
         for t in range(out.shape[0]):
-            total = np.float32(0.0)
             frame = frames[t]
+            if t + 1 < out.shape[0] and bottom > top:
+                fetched += fetch(frames[t + 1], width, top, left, bottom, right)
             if rects[t, 0] <= top and bottom <= rects[t, 1] and rects[t, 2] <= left and right <= rects[t, 3]:
-                for i in range(p.shape[0]):
-                    total += w[i] * (frame[p[i]] * scale)
-            else:
-                for i in range(p.shape[0]):
-                    y, x = p[i] // width, p[i] % width
-                    seen = rects[t, 0] <= y < rects[t, 1] and rects[t, 2] <= x < rects[t, 3]
-                    total += w[i] * (frame[p[i]] * scale if seen else b0[p[i]])
+                out[t, k] = scale * dot(p, w, 0, p.shape[0], frame)
+                continue
+            total = np.float32(0.0)
+            for i in range(p.shape[0]):
+                y, x = p[i] // width, p[i] % width
+                seen = rects[t, 0] <= y < rects[t, 1] and rects[t, 2] <= x < rects[t, 3]
+                total += w[i] * (np.float32(frame[p[i]]) * scale if seen else b0[p[i]])
             out[t, k] = total
+    return fetched
 
 
 @kernel
@@ -114,31 +115,36 @@ def box_residual(
 
     `background` (n, hb, wb) is B on the blocks from (first_row, first_col) on, of a grid of `grid` blocks of
     step x step pixels; it is read bilinearly between block centres. All in one pass: what is read of a frame lies
-    far from what is read of the next.
+    far from what is read of the next. What is returned is what `fetch` returned.
     """
+    fetched = 0
     n, h, w = out.shape
     row_of, next_row, row_part = between_blocks(top, h, step, first_row, grid[0])
     col_of, next_col, col_part = between_blocks(left, w, step, first_col, grid[1])
     n_rows = background.shape[1]
     wide = np.empty((n_rows, w), np.float32)  # B of the rows of blocks, spread to the columns of the box
     still = b0[top : top + h, left : left + w].copy()
+    flat = frames.reshape(frames.shape[0], -1)
     for i in range(n):
         t = slots[i]
+        fetched += fetch(flat[slots[min(i + 1, n - 1)]], frames.shape[2], top, left, top + h, left + w)
         for r in range(n_rows):
+            low, line = background[i, r], wide[r]
             for k in range(w):
-                here = background[i, r, col_of[k]]
-                wide[r, k] = here + col_part[k] * (background[i, r, next_col[k]] - here)
+                here = low[col_of[k]]
+                line[k] = here + col_part[k] * (low[next_col[k]] - here)
         for j in range(h):
             seen, quiet, image = frames[t, top + j, left : left + w], still[j], out[i, j]
             upper, lower, part = wide[row_of[j]], wide[next_row[j]], row_part[j]
-            for k in range(w):
-                image[k] = seen[k] * scale - quiet[k] - (upper[k] + part * (lower[k] - upper[k]))
+            for k in range(w):  # a whole number times a float32 would be a float64
+                image[k] = np.float32(seen[k]) * scale - quiet[k] - (upper[k] + part * (lower[k] - upper[k]))
         y0, y1, x0, x1 = rects[t, 0] - top, rects[t, 1] - top, rects[t, 2] - left, rects[t, 3] - left
         if y0 > 0 or y1 < h or x0 > 0 or x1 < w:
             for j in range(h):
                 for k in range(w):
                     if j < y0 or j >= y1 or k < x0 or k >= x1:
                         out[i, j, k] = 0.0
+    return fetched
 
 
 @kernel

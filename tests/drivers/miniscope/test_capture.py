@@ -214,6 +214,40 @@ def test_the_end_turns_light_and_sync_output_off(rig):
     assert r.model._camera is None
 
 
+def test_a_rest_turns_the_light_off_and_what_follows_begins_anew(rig):
+    r = rig(way="linux, open ephys", values={"led": 30})
+    r.run(20)
+    r.capture.rest()
+    for _ in range(4):
+        r.capture.step()
+    assert r.model.light == 0
+    assert not r.model.recording
+    assert len(r.capture.ring) == 0
+    assert not r.capture.ring.ended
+    r.clock.sleep(20.0)
+    r.frames.clear()
+    frames = r.run(20)
+    assert [frame.index for frame in frames] == list(range(20))
+    assert (frames[0].time_s, sum(frame.gap for frame in frames)) == (0.0, 0)
+    assert min(frame.image.mean() for frame in frames) > 20  # none is dark
+    assert r.model.recording
+
+
+def test_a_part_of_the_picture_is_handed_over_as_it_was_and_one_beyond_it_is_refused(rig):
+    r = rig(values={"led": 30})
+    for roi in ((0, 0, 65, 24), (-1, 0, 40, 24), (40, 0, 32, 24), (0, 0, 8, 24)):
+        with pytest.raises(
+            ConfigError, match=r"expected left, top, width and height of at least 32 px within 64x24"
+        ):
+            r.capture.crop(roi)
+    whole = r.run(3)[-1].image
+    r.capture._roi = (20, 4, 40, 16)  # smaller than a real one may be
+    part = r.run(1)[-1].image
+    assert r.capture.shape == part.shape == (16, 40)
+    assert part.flags.c_contiguous
+    np.testing.assert_array_equal(part, whole[4:20, 20:60])
+
+
 def test_shutting_down_in_the_middle_turns_the_light_off(rig):
     r = rig("v4-2c", values={"led": 30, "led2": 50})
     r.run(5)
@@ -338,6 +372,9 @@ def test_duplicated_frozen_and_corrupted_frames_are_kept_as_they_came(rig):
     assert crcs == [s.crc for s in r.model.sent if s.crc in crcs][: len(crcs)]
     assert sum(bool(f.meta.get("duplicate")) for f in frames) == 1
     assert len(r.told("duplicate")) == 1
+    ((at, _),) = r.told("frozen")
+    assert crcs[at] == crcs[at - 1]
+    assert not frames[at].meta.get("duplicate")
     assert sum(f.gap for f in frames) == 0
 
 
@@ -398,6 +435,21 @@ def test_the_wall_clock_that_is_set_is_an_event(rig):
     ((_, fields),) = r.told("clock")
     assert fields["seconds"] == pytest.approx(3600)
     assert np.diff([f.time_s for f in r.frames]).max() < 0.06
+
+
+@pytest.mark.parametrize("way", ["windows", "linux", "linux, old firmware"])
+def test_a_packet_that_another_program_left_half_sent_spoils_none_of_ours(way):
+    r, clean = Rig(way=way), Rig(way=way)
+    camera = r.model.open()
+    for prop in (Property.CONTRAST, Property.GAMMA):
+        camera.set(prop, 0x0120)  # and then that program was ended
+        r.clock.sleep(0.001)
+    camera.release()
+    r.open()
+    clean.open()
+    assert packets(r) == packets(clean)
+    assert r.model.lost_packets == []
+    assert r.model.light == 0
 
 
 REFUSED = [
