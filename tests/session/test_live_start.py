@@ -37,10 +37,11 @@ def plan(tmp_path):
 
 
 @pytest.mark.slow
-def test_given_regions_are_read_out_from_the_first_frame_of_a_device(plan, monkeypatch):
+@pytest.mark.parametrize("side", [1, 2])
+def test_given_regions_are_read_out_from_the_first_frame_of_a_device(plan, monkeypatch, side):
     made = use_model(monkeypatch)
-    outcome = run_session(plan(rois="grid:24px"), Until(60))
-    with JournalReader(outcome.folder / "journal.sqlite", SHAPE) as journal:
+    outcome = run_session(plan(rois="grid:24px", cell_diameter="16px", **{"prepare.bin": side}), Until(60))
+    with JournalReader(outcome.folder / "journal.sqlite", (SHAPE[0] // side, SHAPE[1] // side)) as journal:
         results = [result for result, _ in journal.results()]
     assert [result.index for result in results] == list(range(outcome.n_frames))
     for result in results:
@@ -78,6 +79,25 @@ def test_the_cells_are_measured_with_the_light_on_and_the_session_then_begins_wi
     assert movie.info.n_frames == outcome.n_frames
     assert movie.read(0, 1).mean() > 20
     movie.close()
+
+
+def test_what_a_session_begins_with_is_of_prepared_frames(plan, monkeypatch):
+    use_model(monkeypatch)
+    seen = []
+
+    def estimate(movie, fps):
+        seen.append((movie.info.shape, movie.info.bits, movie.read(3, 5).shape, fps))
+        return DiameterEstimate(9.0, 0.9, 20)
+
+    monkeypatch.setattr("streamscope.offline.diameter.estimate_diameter", estimate)
+    prepare = {"prepare.crop": "8:96,0:96", "prepare.bin": 2, "prepare.bin_frames": 3}
+    ready = plan(cell_diameter="auto", rois="grid:24px", **prepare)
+    came = ready.source_info
+    assert seen == [((44, 48), 16, (2, 44, 48), came.fps / 3)]
+    assert (ready.engine.cell_diameter_px, ready.engine.bits, ready.info.shape) == (9.0, 16, (44, 48))
+    assert (ready.rois.shape, ready.rois.n) == ((44, 48), 12)
+    assert ready.room.bytes_per_s == pytest.approx(came.fps * came.shape[0] * came.shape[1], rel=0.1)
+    ready.close()
 
 
 def test_a_diameter_that_cannot_be_told_is_refused_and_the_light_is_off(plan, monkeypatch):

@@ -41,6 +41,7 @@ def plan_of(source, out, speed=None, record=False, refit=False, seed=None, **giv
     return make_plan(str(source), config, speed, record=record, refit=refit, seed=seed)
 
 
+@pytest.mark.slow
 def test_what_was_recorded_is_what_came_and_is_refitted_as_it_was_seen(tmp_path, monkeypatch):
     settings = DaqSettings(lost_before={20: 3, 41: 7})
     write_recording(tmp_path / "original", IMAGES, 20.0, settings=settings)
@@ -128,6 +129,7 @@ def blinking(shape=(120, 130), n=160):
     return movie
 
 
+@pytest.mark.slow
 def test_exports_of_a_cropped_session_lie_on_the_frames_of_its_source(tmp_path):
     np.save(tmp_path / "movie.npy", blinking())
     mask = np.zeros((120, 130), np.uint8)
