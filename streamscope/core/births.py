@@ -27,7 +27,8 @@ _SITE_DIAMETERS = 1.0  # half side of what a frame must show to be used
 _LEAST_SHOWN = 0.5  # of the frames that must show the site
 _MOST_AT_FIELD, _MOST_AT_VIEW = 0.3, 0.7  # of the peak, on the outermost line
 _NEAR_DIAMETERS = 3.5  # components that can reach into the box
-_APART_DIAMETERS = 1.3  # two births of one block
+_APART_DIAMETERS = 1.3  # sites of two births of one block
+_ONE_CELL_DIAMETERS = 0.5  # two births of one block that lie closer are one cell
 _SAME_OVERLAP = 0.75
 _SIMILAR_OVERLAP, _SIMILAR_R = 0.35, 0.5
 _SATELLITE_DIAMETERS, _SATELLITE_ENERGY, _SATELLITE_PART = 1.6, 0.7, 0.5
@@ -62,7 +63,7 @@ class Birth:
 
     column: Column
     centre: tuple[float, float]  # px
-    site: tuple[float, float]  # px, of the candidate
+    site: Candidate
     sn: float  # ADU
     peak_sn: float
     reason: str
@@ -73,7 +74,7 @@ class Birth:
 class _Site:
     """Where a candidate is, and what the buffer and the model have around it."""
 
-    at: tuple[float, float]  # px
+    candidate: Candidate
     box: Box
     view: Box
     slots: LongArray  # (n,) of the frames that show it
@@ -105,7 +106,9 @@ class Births:
                 lambda candidate: self._try_with_scratch(candidate, model, buffer, view), together
             )
             for candidate, outcome in zip(together, outcomes, strict=True):
-                if isinstance(outcome, Birth):
+                if isinstance(outcome, Birth) and self._is_one_of(outcome, births):
+                    self._waiting.append(candidate)
+                elif isinstance(outcome, Birth):
                     births += [outcome] * (not _divided_before(outcome, births))
                 elif outcome.reason not in ("too short", "out of view"):
                     self._reject(candidate)
@@ -121,7 +124,8 @@ class Births:
             if self._close(candidate, [(c.y, c.x) for c in together]):
                 break
             if not self._known_bad(candidate):
-                if len(births) >= self._most or self._close(candidate, [birth.site for birth in births]):
+                born = [(birth.site.y, birth.site.x) for birth in births]
+                if len(births) >= self._most or self._close(candidate, born):
                     self._waiting.append(candidate)
                 elif len(births) + len(together) >= self._most:
                     break
@@ -152,6 +156,10 @@ class Births:
         """Remember that what was at a site turned out to be no cell."""
         self._reject(Candidate(float(y), float(x), math.inf), _WEIGHT_OF_FAILURE)
 
+    def give_up(self, site: Candidate) -> None:
+        """Remember that what a site showed came to nothing: it must show more to be looked at soon."""
+        self._reject(site, _WEIGHT_OF_FAILURE)
+
     def _look_again_around(self, births: list[Birth]) -> None:
         """Forget why sites near a new cell were rejected: its light is no longer in what they show."""
         y, x, score = self._rejected[:, :3].T
@@ -173,6 +181,11 @@ class Births:
         y, x = self._rejected[:, 0], self._rejected[:, 1]
         apart = np.maximum(np.abs(y - candidate.y), np.abs(x - candidate.x))
         return np.asarray(apart < self._diameter / 3)
+
+    def _is_one_of(self, birth: Birth, births: list[Birth]) -> bool:
+        """Return whether another site's fit went to the same cell."""
+        apart = [math.dist(birth.centre, other.centre) for other in births]
+        return min(apart, default=math.inf) < _ONE_CELL_DIAMETERS * self._diameter
 
     def _close(self, candidate: Candidate, places: list[tuple[float, float]]) -> bool:
         reach = _APART_DIAMETERS * self._diameter
@@ -206,7 +219,7 @@ class Births:
         if bottom <= top or right <= left or len(slots) < _LEAST_SHOWN * buffer.n:
             return Rejected("out of view")
         near = np.flatnonzero(np.hypot(*(model.centres - at).T) < _NEAR_DIAMETERS * self._diameter)
-        site = _Site(at, box, view, slots, near)
+        site = _Site(candidate, box, view, slots, near)
         movie = self._residual(model, buffer, slots, near, box, scratch)
         outcome = self._judge(site, movie, model, buffer)
         if isinstance(outcome, Rejected) and outcome.reason in _MAY_BE_TWO:
@@ -215,8 +228,8 @@ class Births:
 
     def _judge(self, site: _Site, movie: FloatArray, model: Model, buffer: FrameBuffer) -> Birth | Rejected:
         """Return the cell that the residual (n, h, w) of a site's box shows."""
-        (y, x), (top, left, _, _), width = site.at, site.box, model.shape[1]
-        fit = examine(movie, y - top, x - left, self._diameter)
+        (top, left, _, _), width = site.box, model.shape[1]
+        fit = examine(movie, site.candidate.y - top, site.candidate.x - left, self._diameter)
         if isinstance(fit, Rejected):
             return fit
         if _truncated(fit.image, site.box, site.view, model.shape):
@@ -227,13 +240,13 @@ class Births:
             return Rejected(known)
         reason = f"shape {fit.split_half:.2f} / {fit.blob:.2f}, peak {fit.peak_sn:.1f} sn"
         return Birth(
-            column, centre_of(column, width), site.at, float(noise_sd(fit.trace)), fit.peak_sn, reason
+            column, centre_of(column, width), site.candidate, float(noise_sd(fit.trace)), fit.peak_sn, reason
         )
 
     def _divide(self, site: _Site, movie: FloatArray, model: Model, buffer: FrameBuffer) -> Birth | None:
         """Return the second cell of the component at a site, if it is two."""
         box, near, width = site.box, site.near, model.shape[1]
-        apart = np.hypot(*(model.centres[near] - site.at).T)
+        apart = np.hypot(*(model.centres[near] - (site.candidate.y, site.candidate.x)).T)
         if not len(near) or apart.min() > _PART_DIAMETERS * self._diameter:
             return None
         k = int(near[apart.argmin()])
@@ -250,7 +263,7 @@ class Births:
         rest = model.columns[k] if old.likeness > _UNCHANGED else _column(old.image, box, width)
         column, division = _column(new.image, box, width), Division(k, rest, old.peak_sn)
         reason = f"divided from {model.ids[k]}, shape {new.blob:.2f}, peak {new.peak_sn:.1f} sn"
-        return Birth(column, centre_of(column, width), site.at, new.sn, new.peak_sn, reason, division)
+        return Birth(column, centre_of(column, width), site.candidate, new.sn, new.peak_sn, reason, division)
 
     def _known(
         self,

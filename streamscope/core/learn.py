@@ -8,6 +8,7 @@ Frozen, it only follows the static background; everything else stays as it is un
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from streamscope.core.background import apply_ring, bin_down, ring_mean_weights,
 from streamscope.core.births import Birth, Births
 from streamscope.core.crew import Crew
 from streamscope.core.demix import Demix, field_of
-from streamscope.core.detect import Detector
+from streamscope.core.detect import Candidate, Detector
 from streamscope.core.epoch import CONFIRMED, Epoch
 from streamscope.core.evidence import Evidence
 from streamscope.core.kernels import sparse
@@ -37,6 +38,10 @@ _SILENT_SN = 4.0  # peaks of a block below this may be noise
 _LEAST_ROUNDNESS = 0.65  # of a refined footprint
 _CONFIRM_BORDER = 0.5  # least distance of the bright part from the border, cell diameters
 _RETIRE_BORDER = 0.4
+_PATIENCE = (
+    2.0  # times the silence after which a provisional component goes: then it goes though it is active
+)
+_WATCH_S = 60.0  # in which a cell outshines its neighbours once
 _SEED_ENERGY = 2000.0  # sum of squared activity, noise units, that yesterday's footprint counts for
 _FIRST_REFRESHES_S = (5.0, 10.0, 20.0)  # of the ring; then in regular intervals
 _START_OVER_BLOCKS = (1, 2, 3, 5, 8)
@@ -71,6 +76,7 @@ class Learner:
         self._fine = np.zeros(self.model.fine.grid, np.float32)
         self._fine_background = np.zeros(self.model.fine.grid, np.float32)
         self._events: list[ComponentEvent] = []
+        self._sites: dict[int, Candidate] = {}  # where components were found, by id
         self._n = self._in_block = self._n_blocks = 0
         self._unseen = 0  # frame periods since the last frame that was learned from
         self._frozen = False
@@ -291,6 +297,7 @@ class Learner:
             k = self.model.add(birth.column, birth.centre, frame, birth.sn, birth.peak_sn)
             self._shapes.add(birth.column)
             self._evidence.add()
+            self._sites[self.model.ids[k]] = birth.site
             y, x = birth.centre
             self._events.append(
                 ComponentEvent(
@@ -332,7 +339,7 @@ class Learner:
             return
         for pair in pairs:
             if pair.remainder:
-                self._births.leave_alone(*model.centres[pair.weaker])
+                self._give_up(pair.weaker)
         named = [self._named_last(pair.weaker, pair.stronger) for pair in pairs]
         for weaker, stronger in named:
             self._events.append(ComponentEvent("merged", model.ids[weaker], frame, into=model.ids[stronger]))
@@ -348,34 +355,47 @@ class Learner:
     def _retire(self, frame: int) -> None:
         """Give up what is no cell after all.
 
-        That is what was never confirmed and has been silent for long (noise, or a flash of something else), and
+        That is what was never confirmed and has been silent for long (noise, or a flash of something else), or has
+        had small activity for twice as long (background), what has no events but its neighbours', and
         what does not look like a cell once its footprint is known from many frames: the rest that a bright cell
         leaves around it, or a strip along the border. What was seeded stays: that it is a cell was known before.
         """
         model = self.model
         silent = frame - model.active_at > self._config.frames(self._config.detect.give_up_s)
-        from_border = self._from_border()
+        seconds, give_up_s = self._shapes.seconds, self._config.detect.give_up_s
+        from_border, outshone = self._from_border(), self._evidence.outshone(model, seconds > _WATCH_S)
         gone: dict[int, str] = {}
         for k in range(model.n):
             if model.ids[k] in self._seeded:
                 continue
-            if reason := self._no_cell(k, from_border[k]):
+            if reason := self._no_cell(k, from_border[k], outshone[k]):
                 gone[k] = reason
                 self._births.leave_alone(*model.centres[k])
-            elif silent[k] and model.status[k] != CONFIRMED:
-                gone[k] = f"never confirmed, silent for {self._config.detect.give_up_s:g} s"
+                if outshone[k]:
+                    self._evidence.judge_anew(model, k)
+            elif model.status[k] != CONFIRMED and (silent[k] or seconds[k] > _PATIENCE * give_up_s):
+                why = f", silent for {give_up_s:g} s" if silent[k] else f" in {_PATIENCE * give_up_s:g} s"
+                gone[k] = f"never confirmed{why}"
+                self._give_up(k)
         if gone:
             for k, reason in gone.items():
                 self._events.append(ComponentEvent("retired", model.ids[k], frame, reason=reason))
             self._remove(list(gone))
 
-    def _no_cell(self, k: int, from_border: float) -> str:
-        """Return why the footprint of a component cannot be that of a cell, or nothing."""
+    def _give_up(self, k: int) -> None:
+        """Let nothing be born soon where a component was found, unless the site shows more than it did then."""
+        y, x = (float(v) for v in self.model.centres[k])
+        self._births.give_up(self._sites.get(self.model.ids[k], Candidate(y, x, math.inf)))
+
+    def _no_cell(self, k: int, from_border: float, outshone: bool) -> str:
+        """Return why a component cannot be a cell, or nothing."""
         roundness = self._shapes.roundness[k]
         if roundness < _LEAST_ROUNDNESS:
             return f"no cell by its shape, r {roundness:.2f} with a round one"
         if self.model.status[k] == CONFIRMED and from_border < _RETIRE_BORDER:
             return "its light lies at the border"
+        if outshone:
+            return "no events but its neighbours'"
         return ""
 
     def _from_border(self) -> DoubleArray:
@@ -385,6 +405,8 @@ class Learner:
 
     def _remove(self, positions: list[int]) -> None:
         """Take components out of model and memory."""
+        for k in positions:
+            self._sites.pop(self.model.ids[k], None)
         keep = self.model.remove(positions)
         self._shapes.keep(keep)
         self._evidence.keep(keep)

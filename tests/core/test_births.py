@@ -96,6 +96,15 @@ def test_two_sites_of_one_cell_give_one_birth_and_the_second_one_waits():
     assert births.search([], model, buffer) == []  # the site that waited is now explained
 
 
+def test_sites_far_apart_whose_fits_go_to_one_cell_give_one_birth_and_the_second_one_waits():
+    cell = gaussian(22.0, 30.0, 2.5)
+    model, buffer = world(3, [(cell, events(20, 50))])
+    births = Births(CONFIG, Crew())
+    found = births.search([Candidate(22, 24.5, 30), Candidate(22, 35.5, 20)], model, buffer)
+    assert len(found) == 1
+    assert [candidate.x for candidate in births._waiting] == [35.5]
+
+
 def test_two_cells_far_apart_are_born_in_one_block():
     cells = [(gaussian(14, 14), events(20, 50)), (gaussian(32, 40), events(35, 70))]
     model, buffer = world(3, cells)
@@ -177,6 +186,15 @@ def test_where_a_component_turned_out_to_be_no_cell_nothing_is_born_for_a_long_t
     for _ in range(91):
         assert births.search([Candidate(22, 30, 1000)], model, buffer) == []
     assert len(births.search([Candidate(22, 30, 10)], model, buffer)) == 1
+
+
+def test_what_came_to_nothing_must_show_more_to_be_looked_at_again_soon():
+    births = Births(CONFIG, Crew())
+    model, buffer = world(9, [(gaussian(22, 30), events(20, 50))])
+    births.give_up(Candidate(22, 30, 10))
+    for _ in range(90):
+        assert births.search([Candidate(22, 30, 11)], model, buffer) == []
+    assert len(births.search([Candidate(22, 30, 12.1)], model, buffer)) == 1
 
 
 def test_a_birth_lets_its_neighbourhood_be_looked_at_again():

@@ -81,3 +81,53 @@ def test_a_component_that_begins_anew_has_no_evidence_for_or_against_it():
     assert not evidence.alone[0].any()
     assert not evidence.alone[:, 0].any()
     assert evidence.alone[1, 2] == 64
+
+
+# The middle one lies between two that it hardly overlaps; the last one on top of the first.
+BETWEEN = [(24.0, 12.0), (24.0, 20.0), (24.0, 28.0), (24.0, 14.0)]
+
+
+def outshone(activity, peaks=(20, 20, 20, 20), known=(0, 1, 2, 3)):
+    model = model_of(*BETWEEN)
+    model.peak[:] = peaks
+    watched = np.isin(np.arange(4), known)
+    return np.flatnonzero(evidence_of(model, activity).outshone(model, watched)).tolist()
+
+
+def test_what_is_active_only_while_a_neighbour_beside_it_is_brighter_is_outshone():
+    activity = [[12, 8, 0, 0], [0, 9, 12, 0]] * 10
+    assert outshone(activity) == [1]
+    assert outshone(activity, known=[0, 2, 3]) == []  # not so soon after its birth
+
+
+def test_a_cell_with_events_of_its_own_is_not_outshone():
+    assert outshone([[12, 8, 0, 0], [0, 9, 12, 0]] * 10 + [[0, 9, 5, 0]] * 2) == []
+
+
+def test_a_neighbour_that_covers_a_cell_shares_its_light_and_says_nothing():
+    assert outshone([[12, 0, 0, 30]] * 10) == []
+
+
+def test_few_events_tell_nothing():
+    assert outshone([[12, 8, 0, 0]] * 7) == []
+
+
+def test_of_two_that_are_about_as_bright_the_weaker_one_goes_and_the_other_is_judged_anew():
+    activity = [[11, 10, 0, 0]] * 10
+    assert outshone(activity, [20, 18, 20, 20]) == [1]
+    assert outshone(activity, [18, 20, 20, 20]) == [0]
+    model = model_of(*BETWEEN)
+    evidence = evidence_of(model, activity)
+    evidence.judge_anew(model, 1)
+    assert evidence.whole.tolist() == [0, 1000, 0, 0]
+
+
+def test_what_was_outshone_fades_follows_the_components_and_begins_anew():
+    evidence = evidence_of(model_of(*BETWEEN), [[12, 8, 0, 0]] * 10)
+    evidence.keep(np.array([1, 0]))
+    assert (evidence.whole.tolist(), evidence.own.tolist()) == ([640, 1440], [0, 1440])
+    evidence.forget()
+    assert 600 < evidence.whole[0] < 640
+    evidence.restart(0)
+    assert evidence.whole[0] == 0
+    assert evidence.own[1] > 0

@@ -17,6 +17,7 @@ from streamscope.core.model import unit
 from streamscope.types import ComponentEvent, Footprints, Frame, Kinetics
 
 SHAPE = (80, 88)
+SITE = Candidate(8.0, 60.0, 9.0)
 CELLS = [(24.0, 26.0), (24.0, 33.0), (52.0, 40.0), (58.0, 70.0)]
 CONFIG = EngineConfig(cell_diameter_px=8, fps=20, decay_s=0.5)
 
@@ -214,12 +215,14 @@ def test_a_component_that_was_never_confirmed_and_stays_silent_is_retired_with_a
         if index == 150:  # as if one weak event two minutes ago were all that was ever seen of the first
             model = learner.model
             model.status[0], model.peak[0], model.active_at[0] = PROVISIONAL, 5.0, 150 - 121 * CONFIG.fps
-            before = list(model.ids)
+            before, site = list(model.ids), learner._sites[model.ids[0]]
         epoch = learner.consume(aligned, infer(Frame(index, image, 0), aligned)) or epoch
     (event,) = (event for event in epoch.events if event.kind == "retired")
     assert (event.id, event.reason) == (before[0], "never confirmed, silent for 120 s")
     assert epoch.ids.tolist() == before[1:]
     assert epoch.footprints.n == len(before) - 1
+    again = [Candidate(site.y, site.x, times * site.score) for times in (1.1, 1.3)]
+    assert [learner._births._known_bad(candidate) for candidate in again] == [True, False]
 
 
 # -- freezing
@@ -300,11 +303,17 @@ def test_a_step_of_the_light_gives_no_component_and_is_in_the_background_at_once
     assert int((epochs[-1].status == CONFIRMED).sum()) == len(CELLS)
 
 
+def unproven(learner, k):
+    learner.model.status[k], learner._shapes.seconds[k] = PROVISIONAL, 241
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (lambda shapes: shapes.roundness.__setitem__(1, 0.4), "r 0.40"),
-        (lambda shapes: shapes.bright.__setitem__(1, (24.0, 2.0)), "border"),
+        (lambda learner: learner._shapes.roundness.__setitem__(1, 0.4), "r 0.40"),
+        (lambda learner: learner._shapes.bright.__setitem__(1, (24.0, 2.0)), "border"),
+        (lambda learner: unproven(learner, 1), "never confirmed in 240 s"),
+        (lambda learner: learner._evidence.own.__setitem__(1, 0.0), "no events but its neighbours'"),
     ],
 )
 def test_what_proves_to_be_no_cell_is_retired_and_its_site_left_alone(spoil, why):
@@ -314,14 +323,16 @@ def test_what_proves_to_be_no_cell_is_retired_and_its_site_left_alone(spoil, why
         learner.consume(aligned, infer(Frame(index, image, 0), aligned))
     model = learner.model
     ids, place = list(model.ids), tuple(model.centres[1])
+    site = learner._sites[ids[1]]
     assert model.status[1] == CONFIRMED
-    spoil(learner._shapes)
+    learner._shapes.seconds[:] = 61
+    spoil(learner)
     learner._retire(300)
     assert model.ids == ids[:1] + ids[2:]
     (event,) = learner._events
     assert (event.kind, event.id) == ("retired", ids[1])
     assert why in event.reason
-    assert learner._births._known_bad(Candidate(*place, 1e6))
+    assert learner._births._known_bad(Candidate(*place, site.score))
     model.check_invariants()
 
 
@@ -336,7 +347,7 @@ def test_a_divided_component_goes_on_with_the_rest_of_its_footprint_and_a_new_on
     pixels, weights = model.columns[k]
     left = pixels % SHAPE[1] < CELLS[2][1]
     halves = [unit(pixels[part], weights[part]) for part in (left, ~left)]
-    birth = Birth(halves[1], (52.0, 42.0), (52.0, 42.0), 4.0, 9.0, "divided", Division(k, halves[0], 12.0))
+    birth = Birth(halves[1], (52.0, 42.0), SITE, 4.0, 9.0, "divided", Division(k, halves[0], 12.0))
     learner._births.search = lambda *_: [birth]
     divided, n_born = learner._take_in(300)
     learner._rebuild([], divided, n_born, False)
@@ -354,7 +365,7 @@ def test_a_divided_component_goes_on_with_the_rest_of_its_footprint_and_a_new_on
     assert (event.kind, event.reason) == ("born", "divided")
 
 
-def test_the_rest_of_a_cell_is_merged_and_its_site_left_alone():
+def test_the_rest_of_a_cell_is_merged_and_its_site_must_show_more():
     infer, learner = Infer(CONFIG, SHAPE), Learner(CONFIG, SHAPE)
     aligned = np.zeros(SHAPE, np.float32)
     for index, image in enumerate(Movie(300, seed=6).frames):
@@ -366,8 +377,26 @@ def test_the_rest_of_a_cell_is_merged_and_its_site_left_alone():
     for store in (memory.window, memory.history):
         store.c[:, weak] = store.c[:, bright] / 3
     learner._evidence.restart(weak)
+    score = learner._sites[ids[weak]].score
     learner._merge(300)
     (event,) = learner._events
     assert (event.kind, event.id, event.into) == ("merged", ids[weak], ids[bright])
-    assert learner._births._known_bad(Candidate(*place, 1e6))
+    again = [Candidate(*place, times * score) for times in (1.1, 1.3)]
+    assert [learner._births._known_bad(candidate) for candidate in again] == [True, False]
     assert len(learner._evidence.alone) == model.n
+
+
+def test_the_ring_is_fitted_to_all_light_but_that_of_confirmed_cells(monkeypatch):
+    infer, learner = Infer(CONFIG, SHAPE), Learner(CONFIG, SHAPE)
+    aligned, taken = np.zeros(SHAPE, np.float32), []
+    for index, image in enumerate(Movie(300, seed=6).frames):
+        learner.consume(aligned, infer(Frame(index, image, 0), aligned))
+    model, memory = learner.model, learner.memory
+    model.status[0] = PROVISIONAL
+    assert model.status[1] == CONFIRMED
+    subtract = memory._subtract_model
+    monkeypatch.setattr(memory, "_subtract_model", lambda *args: taken.append(args[1]) or subtract(*args))
+    memory.fit_ring()
+    assert not taken[0][:, 0].any()
+    assert taken[0][:, 1].any()
+    assert np.array_equal(taken[0][:, 1], memory.history.c[: memory.history.n, 1])
