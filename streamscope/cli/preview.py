@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
-from streamscope.cli.options import Bind, Config, DeviceFps, DeviceType, Focus, Gain, Index, Led, Led2
+from streamscope.cli.options import Bind, Config, DeviceFps, DeviceType, Focus, Gain, Index, Keys, Led, Led2
 
 
 def preview(
@@ -17,6 +19,7 @@ def preview(
     fps: DeviceFps = None,
     config: Config = None,
     bind: Bind = None,
+    keys: Keys = None,
 ) -> None:
     """Look at a connected Miniscope without recording: sharpness, brightness, losses, orientation.
 
@@ -33,6 +36,7 @@ def preview(
     given = {
         "fps": fps,
         "wire.bind": bind,
+        "wire.keys": None if keys is None else str(keys),
         "device.led": led,
         "device.led2": led2,
         "device.gain": gain,
@@ -43,6 +47,7 @@ def preview(
     typer.echo(f"device   {device}, camera {index}: connecting", err=True)
     watched = open_device(device, index, {name: v for name, v in values.items() if v is not None})
     with SightScreen(watched.info) as screen:
-        run_preview(watched, settings.wire.bind, screen.show, screen.bound)
+        folder = None if settings.wire.keys is None else Path(settings.wire.keys)
+        run_preview(watched, settings.wire.bind, screen.show, screen.bound, folder)
     for line in settings_lines(device, index, watched.settings, config):
         typer.echo(line)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ class Preview:
         Called in the loop's thread some times a second with what is known; must not take long.
     bound : callable, optional
         Called with the addresses.
+    keys : Path, optional
+        Folder of keys, as for `Publisher`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Preview:
         bind: str,
         show: Callable[[Sight], None] | None = None,
         bound: Callable[[Endpoints], None] | None = None,
+        keys: Path | None = None,
     ) -> None:
         self.sight = Sight(device.settings)
         self._device = device
@@ -86,7 +90,7 @@ class Preview:
         self._newest = Newest()
         self._focus: tuple[float, int] | None = None  # and since when, ns
         self._publisher = Publisher(
-            bind, info=_hello(device), commands={"stop": self._stop, "set": self._set}
+            bind, info=_hello(device), commands={"stop": self._stop, "set": self._set}, keys=keys
         )
 
     def stop(self) -> None:
@@ -132,11 +136,6 @@ class Preview:
         finally:
             self._stopped.set()
             self._newest.close()
-
-    def _stop(self, request: Stop) -> dict[str, Any]:
-        """Stop because a client asks for it."""
-        self.stop()
-        return {}
 
     def _drive(self) -> None:
         """Take frames from the device; the body of the driver thread."""
@@ -197,6 +196,10 @@ class Preview:
 
         return lambda name, frame, fields: _call(loop, told, name, frame, fields)
 
+    def _stop(self, request: Stop) -> dict[str, Any]:
+        self.stop()
+        return {}
+
     def _set(self, request: Set) -> Later:
         if self._stopped.is_set():
             raise WireError("the preview is over, expected one that runs")
@@ -208,13 +211,14 @@ def run_preview(
     bind: str,
     show: Callable[[Sight], None] | None = None,
     bound: Callable[[Endpoints], None] | None = None,
+    keys: Path | None = None,
 ) -> Sight:
     """Show a device until Ctrl-C, a signal or the request stop; parameters and errors as of `Preview`.
 
     Its light is off afterwards, whatever happened.
     """
     try:
-        preview = Preview(device, bind, show, bound)
+        preview = Preview(device, bind, show, bound, keys)
         with (
             stopped_by_signals(preview.stop),
             asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,

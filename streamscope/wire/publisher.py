@@ -287,7 +287,11 @@ class Publisher:
         if self._keys is None:
             return await self._sockets.router.recv_multipart(zmq.NOBLOCK), ""
         frames = await self._sockets.router.recv_multipart(zmq.NOBLOCK, copy=False)
-        return [frame.bytes for frame in frames], str(frames[-1].get("User-Id"))
+        try:
+            user = str(frames[-1].get("User-Id"))
+        except zmq.ZMQError:  # not let in by `_judge`: nobody
+            user = ""
+        return [frame.bytes for frame in frames], user
 
     async def _serve(self, frames: list[bytes], user: str) -> None:
         client, *body = frames

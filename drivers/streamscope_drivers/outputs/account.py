@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from streamscope.clock import clock_ns
 from streamscope.types import Decision, OutputReport
 
 _KEPT = 4096  # delays that percentiles are taken of
@@ -98,8 +97,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(inner) for name, inner in value.items()}
     return value
-
-
-def now_ns() -> int:
-    """Return the monotonic time, ns."""
-    return clock_ns()

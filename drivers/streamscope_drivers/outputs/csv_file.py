@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from streamscope.clock import clock_ns
 from streamscope.errors import ConfigError
 from streamscope.types import Decision, Output, OutputReport
-from streamscope_drivers.outputs.account import now_ns, plain
+from streamscope_drivers.outputs.account import plain
 from streamscope_drivers.outputs.worker import Worker
 
 COLUMNS = (
@@ -42,7 +43,7 @@ class CsvFile(Worker):
         file.flush()
 
     def _put(self, decision: Decision) -> None:
-        values = plain(decision) | {"t_written_ns": now_ns()}
+        values = plain(decision) | {"t_written_ns": clock_ns()}
         values["inputs"] = json.dumps(values["inputs"])
         values["outputs"] = " ".join(values["outputs"])
         self._writer.writerow(["" if values[name] is None else values[name] for name in COLUMNS])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
+from streamscope.clock import clock_ns
 from streamscope.errors import ConfigError
 from streamscope.types import Decision, Output, OutputReport
 from streamscope_drivers.outputs.account import plain
@@ -29,7 +29,7 @@ class LslOutlet(Worker):
         self._clock = clock
 
     def _put(self, decision: Decision) -> None:
-        ahead_s = self._clock() - time.monotonic()
+        ahead_s = self._clock() - clock_ns() / 1e9
         self._outlet.push_sample([json.dumps(plain(decision))], decision.t_capture_ns / 1e9 + ahead_s)
 
     def _end(self) -> None:

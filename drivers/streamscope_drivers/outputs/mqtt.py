@@ -23,9 +23,10 @@ from urllib.parse import parse_qsl
 import aiomqtt
 
 from streamscope._version import __version__
+from streamscope.clock import clock_ns
 from streamscope.errors import ConfigError
 from streamscope.types import Decision, Output, OutputReport
-from streamscope_drivers.outputs.account import Account, now_ns, plain
+from streamscope_drivers.outputs.account import Account, plain
 
 LAYOUT = 1
 PORT, TLS_PORT = 1883, 8883
@@ -194,9 +195,9 @@ class Mqtt:
 
     async def _one(self, client: aiomqtt.Client, decision: Decision) -> None:
         event = plain(decision) | {"event": f"{self._session}-{decision.number}"}
-        written_ns = now_ns()
+        written_ns = clock_ns()
         await self._send(client, "event/trigger", event, qos=1, retain=False)
-        self._account.wrote(decision, written_ns, now_ns())
+        self._account.wrote(decision, written_ns, clock_ns())
 
     async def _send(
         self, client: aiomqtt.Client, name: str, values: Mapping[str, Any], qos: int, retain: bool

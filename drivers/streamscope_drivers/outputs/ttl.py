@@ -14,9 +14,10 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
+from streamscope.clock import clock_ns
 from streamscope.errors import ConfigError, SourceError
 from streamscope.types import Decision, Output, OutputReport
-from streamscope_drivers.outputs.account import Account, now_ns
+from streamscope_drivers.outputs.account import Account
 
 HELLO, ALIVE, ALL_LOW = 0x3F, 0x40, 0x41
 PULSE, WIDTH, REFUSED = 0x10, 0x20, 0x70  # | line
@@ -64,7 +65,7 @@ class Ttl:
         self._width = 0  # that the device knows, units
         self._unanswered = 0
         self._pending: deque[tuple[Decision, int]] = deque()  # pulses, and when they were written
-        self._heard_ns = self._told_ns = now_ns()  # last answer; last sign of life given
+        self._heard_ns = self._told_ns = clock_ns()  # last answer; last sign of life given
         self._maybe_high = False
         self._closed = threading.Event()
         self._reader = threading.Thread(target=self._read, name=f"output {account.name}", daemon=True)
@@ -86,7 +87,7 @@ class Ttl:
                 )
             self._width = units
             self._maybe_high = True
-            self._pending.append((decision, now_ns()))
+            self._pending.append((decision, clock_ns()))
         return True
 
     def alive(self, armed: bool) -> None:
@@ -96,7 +97,7 @@ class Ttl:
                 if self._maybe_high:
                     self._maybe_high = False
                     self._send(bytes([ALL_LOW]), 1, reserve=_UNANSWERED)
-            elif (now := now_ns()) - self._told_ns >= _ALIVE_NS:
+            elif (now := clock_ns()) - self._told_ns >= _ALIVE_NS:
                 self._told_ns = now
                 self._send(bytes([ALIVE]), 1)
 
@@ -117,7 +118,7 @@ class Ttl:
         if self._port is None or self._unanswered + answers > _UNANSWERED + reserve:
             return False
         if not self._unanswered:
-            self._heard_ns = now_ns()  # silence counts from the first command that waits for an answer
+            self._heard_ns = clock_ns()  # silence counts from the first command that waits for an answer
         try:
             written = self._port.write(message)
         except OSError as error:  # pyserial's own errors are
@@ -141,10 +142,10 @@ class Ttl:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        now = now_ns()
         reports: list[tuple[Decision, int, int]] = []
         trouble: str | None = None
         with self._lock:
+            now = clock_ns()  # in here, so that no answer comes before its pulse was noted as written
             for byte in data:
                 self._heard_ns = now
                 self._unanswered = max(0, self._unanswered - 1)
@@ -191,7 +192,7 @@ class Ttl:
         except SourceError:
             return
         with self._lock:
-            self._port, self._width, self._unanswered, self._heard_ns = port, 0, 0, now_ns()
+            self._port, self._width, self._unanswered, self._heard_ns = port, 0, 0, clock_ns()
         self._account.trouble("")
 
     def _let_go(self) -> None:

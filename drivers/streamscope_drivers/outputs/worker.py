@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from streamscope.clock import clock_ns
 from streamscope.types import Decision, OutputReport
-from streamscope_drivers.outputs.account import Account, now_ns
+from streamscope_drivers.outputs.account import Account
 
 QUEUED = 1024  # decisions that wait for a slow listener
 CLOSING_S = 1.0
@@ -74,7 +75,7 @@ class Worker(ABC):
             self.account.dropped(f"{type(error).__name__}: {error}")
             return
         self.account.trouble("")
-        self.account.wrote(decision, now_ns())
+        self.account.wrote(decision, clock_ns())
 
     @abstractmethod
     def _put(self, decision: Decision) -> None:

@@ -10,7 +10,7 @@ from streamscope.types import Decision, OutputReport
 
 def decision(number: int = 0, **changes: object) -> Decision:
     """Return a decision that was made now."""
-    now_ns = time.monotonic_ns()
+    now_ns = time.perf_counter_ns()
     values = {
         "number": number,
         "rule": "licks",

@@ -89,7 +89,7 @@ class TtlDevice:
             self._say(0x70 | line)
             return
         self._until[line] = time.monotonic() + self._widths[line] / 1e4
-        self.edges.append((time.monotonic_ns(), line, 1))
+        self.edges.append((time.perf_counter_ns(), line, 1))
         self._say(0x10 | line)
 
     def _lower_all(self) -> None:
@@ -99,7 +99,7 @@ class TtlDevice:
     def _lower(self, line: int) -> None:
         if self._until[line]:
             self._until[line] = 0.0
-            self.edges.append((time.monotonic_ns(), line, 0))
+            self.edges.append((time.perf_counter_ns(), line, 0))
 
     def _say(self, *values: int) -> None:
         os.write(self.master, bytes(values))
