@@ -196,6 +196,11 @@ class Preview:
 
         return lambda name, frame, fields: _call(loop, told, name, frame, fields)
 
+    def _stop(self, request: Stop) -> dict[str, Any]:
+        """Stop because a client asks for it."""
+        self.stop()
+        return {}
+
     def _set(self, request: Set) -> Later:
         if self._stopped.is_set():
             raise WireError("the preview is over, expected one that runs")
