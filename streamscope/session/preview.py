@@ -90,7 +90,7 @@ class Preview:
         self._newest = Newest()
         self._focus: tuple[float, int] | None = None  # and since when, ns
         self._publisher = Publisher(
-            bind, info=_hello(device), commands={"stop": self._stop, "set": self._set}
+            bind, info=_hello(device), commands={"stop": self._stop, "set": self._set}, keys=keys
         )
 
     def stop(self) -> None:
@@ -136,11 +136,6 @@ class Preview:
         finally:
             self._stopped.set()
             self._newest.close()
-
-    def _stop(self, request: Stop) -> dict[str, Any]:
-        """Stop because a client asks for it."""
-        self.stop()
-        return {}
 
     def _drive(self) -> None:
         """Take frames from the device; the body of the driver thread."""
@@ -200,6 +195,11 @@ class Preview:
             self._publisher.publish_event(name, frame, **fields)
 
         return lambda name, frame, fields: _call(loop, told, name, frame, fields)
+
+    def _stop(self, request: Stop) -> dict[str, Any]:
+        """Stop because a client asks for it."""
+        self.stop()
+        return {}
 
     def _set(self, request: Set) -> Later:
         if self._stopped.is_set():
