@@ -14,6 +14,7 @@ from streamscope.session.plan import make_live_plan
 from streamscope.session.registry import open_movie
 from streamscope.session.runner import run_session
 from streamscope.storage.journal import JournalReader
+from streamscope.storage.room import room_for
 from streamscope.storage.session_folder import open_session
 from streamscope.testing.fake_engine import fake_engine
 from streamscope.testing.firmware import tissue
@@ -82,7 +83,7 @@ def test_the_cells_are_measured_with_the_light_on_and_the_session_then_begins_wi
     movie.close()
 
 
-def test_what_a_session_begins_with_is_of_prepared_frames(plan, monkeypatch):
+def test_what_a_session_begins_with_is_of_prepared_frames(plan, monkeypatch, tmp_path):
     use_model(monkeypatch)
     seen = []
 
@@ -97,7 +98,7 @@ def test_what_a_session_begins_with_is_of_prepared_frames(plan, monkeypatch):
     assert seen == [((44, 48), 16, (2, 44, 48), came.fps / 3)]
     assert (ready.engine.cell_diameter_px, ready.engine.bits, ready.info.shape) == (9.0, 16, (44, 48))
     assert (ready.rois.shape, ready.rois.n) == ((44, 48), 12)
-    assert ready.room.bytes_per_s == pytest.approx(came.fps * came.shape[0] * came.shape[1], rel=0.1)
+    assert ready.room.bytes_per_s == room_for(tmp_path, SHAPE, came.fps).bytes_per_s  # of frames as they come
     ready.close()
 
 

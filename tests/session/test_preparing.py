@@ -41,7 +41,6 @@ def plan_of(source, out, speed=None, record=False, refit=False, seed=None, **giv
     return make_plan(str(source), config, speed, record=record, refit=refit, seed=seed)
 
 
-@pytest.mark.slow
 def test_what_was_recorded_is_what_came_and_is_refitted_as_it_was_seen(tmp_path, monkeypatch):
     settings = DaqSettings(lost_before={20: 3, 41: 7})
     write_recording(tmp_path / "original", IMAGES, 20.0, settings=settings)
