@@ -30,6 +30,7 @@ N_BANDS = 12  # of rows
 MOST_SATURATED = 0.01  # of the pixels; frames with more are flagged
 _REMEMBERED = 500  # good frames
 _FEWEST, _FEWEST_ROUGH = 8, 2  # of them, before there is a measure; of roughness
+_SETTLED, _EVERY = 64, 8  # after so many of them the measure is taken anew only with every so many
 _SPREADS, _MARGIN = 8.0, 0.02  # of the usual agreement
 _NONE, _DOUBTFUL = 0.4, 0.7  # times the usual agreement
 _MOST_STRANGE = 0.35  # of the field
@@ -137,6 +138,7 @@ class FrameQuality:
         self._grain = np.zeros((0, 0), np.float32)  # their median, later a running mean
         self._bands = np.zeros(N_BANDS, np.float32)  # running means
         self._wander = np.zeros(N_BANDS, np.float32)  # and of the deviations from them
+        self._usual = np.zeros(3)  # agreement, its spread, and jump
         self._n = 0
 
     def remember(self, agreement: float, look: Look, bands: FloatArray) -> None:
@@ -144,20 +146,25 @@ class FrameQuality:
         slot = self._n % _REMEMBERED
         self._agreements[slot], self._jumps[slot] = agreement, look.jump
         self._n += 1
+        if self._n <= _SETTLED or self._n % _EVERY == 0:
+            known = self._agreements[: self._n]
+            middle = median(known)
+            spread = 1.4826 * median(np.abs(known - middle))
+            self._usual[:] = middle, spread, median(self._jumps[: self._n])
         rate = np.float32(1.0 / min(self._n, _REMEMBERED))
         if self._n <= _FEWEST:
             self._early.append(look.grain)
             self._grain = np.median(self._early, 0).astype(np.float32)
         else:
             self._grain += rate * (look.grain - self._grain)
-        change = np.nan_to_num(bands - self._bands)
+        change = np.where(np.isnan(bands), np.float32(0), bands - self._bands)
         self._bands += rate * change
         self._wander += rate * (np.abs(change) * (self._n > 1) - self._wander)
 
     @property
     def least(self) -> float:
         """Return the agreement that no picture of a scene like this falls short of; 0 before there is a measure."""
-        return _NONE * median(self._agreements[: self._n]) if self._n >= _FEWEST else 0.0
+        return float(_NONE * self._usual[0]) if self._n >= _FEWEST else 0.0
 
     def judge(
         self, agreement: float, look: Look, bands: FloatArray, strange: Callable[[], FloatArray]
@@ -185,16 +192,14 @@ class FrameQuality:
             return False
         if self._n < _FEWEST:
             return True
-        known = self._agreements[: self._n]
-        middle = median(known)
-        spread = 1.4826 * median(np.abs(known - middle))
+        middle, spread, _ = self._usual.tolist()
         if agreement <= min(middle - _SPREADS * spread - _MARGIN, _NONE * middle):
             return False
-        return agreement >= _DOUBTFUL * middle or float(strange().mean()) <= _MOST_STRANGE
+        return bool(agreement >= _DOUBTFUL * middle) or float(strange().mean()) <= _MOST_STRANGE
 
     def _torn(self, look: Look, bands: FloatArray, strange: Callable[[], FloatArray]) -> bool:
         """Return whether rows of a frame are not where they belong."""
-        if look.jump > _JUMP_TIMES * median(self._jumps[: self._n]) + _JUMP_ADU:
+        if look.jump > _JUMP_TIMES * self._usual[2] + _JUMP_ADU:
             return True
         usual = self._bands
         least = np.minimum(_BAND_TIMES * usual, usual - _BAND_SPREADS * self._wander)
@@ -228,6 +233,7 @@ class FrameQuality:
             "grain": self._grain.copy(),
             "bands": self._bands.copy(),
             "wander": self._wander.copy(),
+            "usual": self._usual.copy(),
             "early": np.array(self._early, np.float32),
             "n": self._n,
         }
@@ -236,7 +242,7 @@ class FrameQuality:
     def from_state(cls, state: dict[str, np.ndarray | float | int]) -> FrameQuality:
         """Return an instance that goes on where `state` was taken."""
         self = cls()
-        for name in ("agreements", "jumps", "grain", "bands", "wander"):
+        for name in ("agreements", "jumps", "grain", "bands", "wander", "usual"):
             setattr(self, f"_{name}", np.array(state[name]))
         self._early = list(np.array(state["early"]))
         self._n = int(state["n"])
