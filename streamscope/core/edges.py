@@ -23,6 +23,7 @@ _JUDGED, _JUDGED_LATER = (
 _DOUBT_LOOKS = 6  # variances of so few looks may differ by chance
 _BLUR_PX = 5
 _ON, _OFF = 1.5, 1.2  # times as far from the template as from its own mean
+_LEAST_SHARE = 0.02  # of the pixels: fewer pull too little to be worth the time of every frame
 _NEAR_BORDER_PX = 6  # there the band-pass sees the border of the sensor: it is left alone, as it always was
 
 
@@ -88,7 +89,7 @@ class SensorEdges:
         b = _NEAR_BORDER_PX
         fixed[:b], fixed[-b:], fixed[:, :b], fixed[:, -b:] = 0, 0, 0, 0
         self._keep[:] = 1 - cv2.dilate(fixed, np.ones((3, 3), np.uint8))
-        self.found = bool(fixed.any())
+        self.found = bool(self._keep.mean() < 1 - _LEAST_SHARE)
 
     def state(self) -> dict[str, np.ndarray | float | int]:
         """Return all that is needed to go on from here."""
