@@ -28,6 +28,8 @@ from streamscope_drivers.stamps import read_stamps
 from streamscope_drivers.webcam.source import Webcam
 from tests.session.live_devices import SHAPE, Until, use_model, use_webcams
 
+pytestmark = pytest.mark.slow  # whole sessions
+
 SPEED = 6.0  # times life
 FPS = 20.0  # of the cameras: slow enough that even a busy machine takes most pictures
 

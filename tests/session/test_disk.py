@@ -21,6 +21,8 @@ from streamscope.testing.fake_engine import fake_engine
 from tests.session.live_devices import SHAPE, Until, use_model
 from tests.storage.test_recording import SmallDisk
 
+pytestmark = pytest.mark.slow  # whole sessions
+
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch):

@@ -21,6 +21,8 @@ from streamscope.wire.client import Subscriber
 from streamscope.wire.publisher import Publisher
 from tests.session.live_devices import SHAPE, model_device
 
+pytestmark = pytest.mark.slow  # whole sessions
+
 TEXTURE = np.random.default_rng(2).integers(40, 120, SHAPE).astype(np.uint8)
 INFO = MovieInfo("miniscope:v4", (), SHAPE, 0, 20.0, meta={"metadataFrom": "frame"})
 

@@ -28,6 +28,8 @@ pytest.importorskip("serial")
 
 from ..drivers.outputs.ttl_device import TtlDevice
 
+pytestmark = pytest.mark.slow  # whole sessions
+
 
 class Arms(Observer):
     """Arms the rule once the session runs, and stops it everywhere after a while."""
