@@ -52,9 +52,8 @@ class Shift:
     dx: float = 0.0  # px
     quality: float = 1.0  # correlation with the template, -1..1
     ok: bool = True
-    field: FloatArray | None = (
-        None  # (gy, gx, 2) px at nodes corner to corner, mean over the frame 0; None: rigid
-    )
+    # (gy, gx, 2) px at nodes corner to corner, mean over the frame 0; None: rigid
+    field: FloatArray | None = None
     flags: int = 0  # of FrameResult.flags, those that are known with the shift
 
 

@@ -40,10 +40,8 @@ _ROUGH_TIMES, _ROUGH_ADU = 3.0, 1.0  # of the usual grain of a tile; of good til
 _FLAT_TIMES, _FLAT_ADU = 0.25, 1.0  # of the usual grain; tiles without any cannot lose it
 _BRIGHT = 0.9  # of the largest value: what is so bright is flat because it is saturated
 _LEAST_BAND = 0.3  # usual agreement of a band; without structure none is asked
-_BAND_TIMES, _BAND_SPREADS = (
-    0.35,
-    5.0,
-)  # of the usual, and mean deviations from it: noise in rows registers badly
+# A band's least agreement, of the usual, and in mean deviations from it: noise in rows registers badly.
+_BAND_TIMES, _BAND_SPREADS = 0.35, 5.0
 _STRANGE_BAND = 0.4  # of a band that is not where it belongs; of good frames at most 0.3
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from streamscope.clock import clock_ns
 from streamscope.errors import ConfigError, StreamScopeError
 from streamscope.session.recorder import COMMIT_S
 from streamscope.session.registry import open_camera
+from streamscope.session.tapped import Tapped
 from streamscope.storage.camera_recording import CameraRecording
 from streamscope.storage.session_folder import folder_name
-from streamscope.types import BehaviourCamera, CameraInfo, Frame, MovieInfo, Picture, Source
+from streamscope.types import BehaviourCamera, CameraInfo, Frame, Picture, Source
 
 NAME = "BehavCam"  # of a camera that was given none; further ones are BehavCam_2, ...
 Tell = Callable[[str, str, dict[str, Any]], None]
@@ -29,7 +30,11 @@ class Since:
 
     def tap(self, source: Source) -> Source:
         """Return a source whose first frame is time 0."""
-        return _Timed(source, self)
+        return Tapped(source, self._note)
+
+    def _note(self, frame: Frame) -> None:
+        if self.start_ns is None:
+            self.start_ns = frame.t_capture_ns
 
     def __call__(self, t_ns: int) -> float | None:
         """Return the time of a moment, s, None if it is before."""
@@ -204,27 +209,3 @@ def named(sources: Sequence[str], taken: str = "") -> list[tuple[str, str]]:
         names.add(name.casefold())
         out.append((name, given[2] if given else text.strip()))
     return out
-
-
-class _Timed:
-    """A source that says when its first frame came."""
-
-    def __init__(self, source: Source, since: Since) -> None:
-        self._source = source
-        self._since = since
-
-    @property
-    def info(self) -> MovieInfo:
-        """Return what is known of the stream."""
-        return self._source.info
-
-    def frames(self, stopped: Callable[[], bool]) -> Iterator[Frame]:
-        """Yield the frames of the source."""
-        for frame in self._source.frames(stopped):
-            if self._since.start_ns is None:
-                self._since.start_ns = frame.t_capture_ns
-            yield frame
-
-    def close(self) -> None:
-        """Release the camera or file."""
-        self._source.close()

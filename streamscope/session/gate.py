@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from streamscope.session.recorder import Recorder
-from streamscope.types import Frame, MovieInfo, Source
+from streamscope.session.tapped import Tapped
+from streamscope.types import Frame, Source
 from streamscope.wire.schema import EVENT_RECORDING
 
 
@@ -57,7 +58,13 @@ class TriggerGate:
 
     def tap(self, source: Source, recorder: Recorder) -> Source:
         """Return a source that gives the recorder what it is to have before it hands each frame on."""
-        return _Gated(source, recorder, self)
+
+        def record(frame: Frame) -> None:
+            wanted = self.passed(frame)
+            if wanted is not None:
+                recorder.put(wanted)
+
+        return Tapped(source, record, recorder.close)
 
     def passed(self, frame: Frame) -> Frame | None:
         """Return a frame as it is to be recorded, None if it is not."""
@@ -87,32 +94,3 @@ class TriggerGate:
             self.stretches.append([frame.index, frame.index])
         fields: dict[str, object] = {"on": self.open, "input": self._number, "t_ns": frame.t_capture_ns}
         self._tell(EVENT_RECORDING, frame.index, fields)
-
-
-class _Gated:
-    """A source whose frames are recorded on their way while the gate is open."""
-
-    def __init__(self, source: Source, recorder: Recorder, gate: TriggerGate) -> None:
-        self._source = source
-        self._recorder = recorder
-        self._gate = gate
-
-    @property
-    def info(self) -> MovieInfo:
-        """Return what is known of the stream."""
-        return self._source.info
-
-    def frames(self, stopped: Callable[[], bool]) -> Iterator[Frame]:
-        """Yield the frames of the source, each recorded first if it is to be."""
-        try:
-            for frame in self._source.frames(stopped):
-                wanted = self._gate.passed(frame)
-                if wanted is not None:
-                    self._recorder.put(wanted)
-                yield frame
-        finally:
-            self._recorder.close()
-
-    def close(self) -> None:
-        """Release the camera or file."""
-        self._source.close()

@@ -28,9 +28,8 @@ from streamscope.wire.schema import EVENT_DEVICE, EVENT_VIEW, IMAGE, Set, Stop
 STATE = "preview"
 LOOK_S = 0.1  # between two pictures that are looked at and published
 TELL_S = 0.25  # between two status messages
-SETTLED_S = (
-    0.5  # after the focus was changed, until it is seen what it does: frames on their way, and the lens
-)
+# After the focus was changed, until it is seen what it does: frames on their way, and the lens.
+SETTLED_S = 0.5
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
@@ -10,8 +10,9 @@ from typing import Protocol
 from streamscope.clock import clock_ns
 from streamscope.errors import StreamScopeError
 from streamscope.session.queue import BoundedQueue, RefuseNewest
+from streamscope.session.tapped import Tapped
 from streamscope.storage.room import Room
-from streamscope.types import Frame, MovieInfo, Source
+from streamscope.types import Frame, Source
 from streamscope.wire.schema import EVENT_DISK, EVENT_NOT_RECORDED, EVENT_RECORDING_STOPPED
 
 COMMIT_S = 1.0  # a crash loses at most this much of the recording
@@ -86,7 +87,7 @@ class Recorder:
 
     def tap(self, source: Source) -> Source:
         """Return a source that gives each frame to the recorder before it hands it on."""
-        return _Tapped(source, self)
+        return Tapped(source, self.put, self.close)
 
     def put(self, frame: Frame) -> None:
         """Have a frame recorded; called in the driver thread."""
@@ -149,29 +150,3 @@ class Recorder:
         self._tell(EVENT_RECORDING_STOPPED, self._next, fields)
         with suppress(StreamScopeError):  # the same disk; what was written can be read all the same
             self._recording.close()
-
-
-class _Tapped:
-    """A source whose frames are recorded on their way."""
-
-    def __init__(self, source: Source, recorder: Recorder) -> None:
-        self._source = source
-        self._recorder = recorder
-
-    @property
-    def info(self) -> MovieInfo:
-        """Return what is known of the stream."""
-        return self._source.info
-
-    def frames(self, stopped: Callable[[], bool]) -> Iterator[Frame]:
-        """Yield the frames of the source, each recorded first."""
-        try:
-            for frame in self._source.frames(stopped):
-                self._recorder.put(frame)
-                yield frame
-        finally:
-            self._recorder.close()
-
-    def close(self) -> None:
-        """Release the camera or file."""
-        self._source.close()
